@@ -1,0 +1,195 @@
+"""Schemas of the configuration groups: names, types and defaults of every setting.
+
+Plain dataclasses with no import of Hydra, so that the worker can use them on a bare machine.
+`"???"` is a value that must be given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Provider(StrEnum):
+    """Where kernels are judged."""
+
+    cpu = "cpu"
+    local = "local"
+    modal = "modal"
+
+
+class SizeClass(StrEnum):
+    """Which of a bundled task's sizes is used."""
+
+    cpu = "cpu"
+    gpu = "gpu"
+
+
+@dataclass
+class GpuConfig:
+    """A device. Rates are the vendor's peaks: bytes a second, and operations a second by type.
+
+    `source` says where the peaks and the price come from; None is "not known".
+    """
+
+    name: str = "???"
+    provider: Provider = Provider.cpu
+    device_name: str = ""
+    compute_capability: str | None = None
+    count: int = 1
+    sizes: SizeClass = SizeClass.cpu
+    price_usd_per_s: float = 0.0
+    price_date: str | None = None
+    memory_bytes: int | None = None
+    memory_bytes_per_s: float | None = None
+    peak_flops: dict[str, float] = field(default_factory=dict)
+    source: str = ""
+
+
+class ScoreFunction(StrEnum):
+    """How priority search ranks candidates."""
+
+    mean = "mean"
+    ucb = "ucb"
+    newest = "newest"
+
+
+@dataclass
+class AlgorithmConfig:
+    """A search algorithm. `kind` names the engine; the rest are its settings.
+
+    One step takes the `num_candidates` candidates of highest priority, asks for `num_proposals`
+    new ones from each, admits those farther than `epsilon` from all that are held, and judges
+    them. `num_threads` calls to the model are in flight at once.
+    """
+
+    name: str = "???"
+    kind: str = "priority"
+    num_steps: int = 11
+    num_candidates: int = 5
+    num_proposals: int = 1
+    num_threads: int = 4
+    epsilon: float = 0.0
+    summarizer: bool = False
+    score_function: ScoreFunction = ScoreFunction.mean
+    ucb_c: float = 1.0
+    log_frequency: int = 1
+    test_frequency: int = 0
+
+
+@dataclass
+class TaskConfig:
+    """A task and where it comes from: `kind` is bundled, file, kernelbench or kernelbench_matmul.
+
+    `sizes` overrides module-level constants of the task's source by name.
+    """
+
+    name: str = "???"
+    kind: str = "bundled"
+    path: str | None = None
+    root: str | None = None
+    dataset: str = "ScalingIntelligence/KernelBench"
+    level: int | None = None
+    problem: int | None = None
+    index: int | None = None
+    sizes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class LlmConfig:
+    """A model behind LiteLLM. Prices are dollars a million tokens, for models LiteLLM has none of.
+
+    `api_key_env` names the environment variable that holds the key; the key itself is never in
+    the configuration. `optimizer` is the Trace optimizer that writes the question.
+    """
+
+    name: str = "???"
+    model: str = "???"
+    optimizer: str = "optoprime"
+    api_base: str | None = None
+    api_key_env: str | None = None
+    temperature: float | None = None
+    max_tokens: int = 8192
+    timeout_s: float = 300.0
+    max_retries: int = 5
+    input_usd_per_mtok: float | None = None
+    output_usd_per_mtok: float | None = None
+    language: str = "auto"
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class EvaluatorConfig:
+    """How a kernel is judged.
+
+    Correctness is checked on `correctness_trials` fresh inputs. Timing alternates blocks of
+    reference and kernel, each about `block_ms` long and of at most `max_calls` calls, for at least
+    `min_pairs` and at most `max_pairs` pairs of blocks; it ends early when the interval of the
+    speedup is narrower than `target_width` (a share of the speedup) or `timing_s` has gone by.
+    """
+
+    name: str = "???"
+    correctness_trials: int = 3
+    min_pairs: int = 8
+    max_pairs: int = 30
+    block_ms: float = 25.0
+    max_calls: int = 25
+    target_width: float = 0.02
+    timing_s: float = 3.0
+    build_timeout_s: float = 180.0
+    run_timeout_s: float = 60.0
+    memory_bytes: int = 8 * 2**30
+    isolation: str = "auto"
+    cache: bool = True
+    cache_dir: str | None = None
+
+
+@dataclass
+class BudgetConfig:
+    """Limits of a run, whichever is reached first; None is no limit."""
+
+    name: str = "???"
+    evaluations: int | None = None
+    proposals: int | None = None
+    wall_s: float | None = None
+    llm_usd: float | None = None
+    gpu_usd: float | None = None
+
+
+@dataclass
+class LoggerConfig:
+    """Which trackers read the journal."""
+
+    name: str = "???"
+    mlflow: bool = False
+    wandb: bool = False
+    mlflow_uri: str = "sqlite:///outputs/mlflow.db"
+    wandb_mode: str = "offline"
+    console: str = "auto"
+
+
+class Metric(StrEnum):
+    """What a search maximises."""
+
+    speedup = "speedup"
+    speedup_low = "speedup_low"
+    inverse_runtime = "inverse_runtime"
+
+
+@dataclass
+class RunConfig:
+    """One run: a task, a device, an algorithm, a model, a seed."""
+
+    gpu: GpuConfig = field(default_factory=GpuConfig)
+    algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
+    task: TaskConfig = field(default_factory=TaskConfig)
+    llm: LlmConfig = field(default_factory=LlmConfig)
+    evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    metric: Metric = Metric.speedup
+    seed: int = 0
+    project: str = "kbexp"
+    run_name: str | None = None
+    verbose: bool = False

@@ -1,0 +1,180 @@
+"""The events of a run: what its journal holds, one JSON object a line.
+
+Everything that a run knows is a fold over these. A record has `event`, `time` (seconds since the
+epoch) and, where one kernel is concerned, `kernel_id`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from kbexp.candidate import Proposal
+from kbexp.verdict import Record, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    """The first line of a journal: what the run is. `about` is the run's resolved description."""
+
+    event: ClassVar[str] = "run_started"
+    about: Mapping[str, Any]
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalAsked:
+    """Written before a model is called; `parents` are kernel ids."""
+
+    event: ClassVar[str] = "proposal_asked"
+    number: int
+    parents: tuple[str, ...]
+    seed: int
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposalReceived:
+    """Written before the answer is used: it was paid for."""
+
+    event: ClassVar[str] = "proposal_received"
+    proposal: Proposal
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationBegun:
+    """Written before a kernel goes to the evaluator. The first kernel has `number` None."""
+
+    event: ClassVar[str] = "evaluation_begun"
+    kernel_id: str
+    number: int | None
+    source: str
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictReached:
+    """Written before the verdict is used."""
+
+    event: ClassVar[str] = "verdict"
+    verdict: Verdict
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DuplicateFound:
+    """A proposal whose kernel the archive holds already; it is not judged again."""
+
+    event: ClassVar[str] = "duplicate"
+    kernel_id: str
+    number: int
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepDone:
+    """The end of a step, counted from 1; `best_score` is None until a kernel is correct."""
+
+    event: ClassVar[str] = "step"
+    step: int
+    best_kernel_id: str | None
+    best_score: float | None
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded:
+    """The last line: state complete, stopped or failed, and why in one sentence."""
+
+    event: ClassVar[str] = "run_ended"
+    state: str
+    reason: str
+    time: float = field(default_factory=time.time)
+
+
+Event = (
+    RunStarted
+    | ProposalAsked
+    | ProposalReceived
+    | EvaluationBegun
+    | VerdictReached
+    | DuplicateFound
+    | StepDone
+    | RunEnded
+)
+
+
+def to_record(event: Event) -> Record:
+    """Return the event as a JSON object with `event` and `time` first."""
+    record: Record = {"event": event.event, "time": event.time}
+    match event:
+        case RunStarted():
+            record["about"] = dict(event.about)
+        case ProposalAsked():
+            record |= {
+                "number": event.number, "parents": list(event.parents), "seed": event.seed
+            }
+        case ProposalReceived():
+            record |= event.proposal.to_record()
+        case EvaluationBegun():
+            record |= {
+                "kernel_id": event.kernel_id, "number": event.number, "source": event.source
+            }
+        case VerdictReached():
+            record |= event.verdict.to_record()
+        case DuplicateFound():
+            record |= {"kernel_id": event.kernel_id, "number": event.number}
+        case StepDone():
+            record |= {
+                "step": event.step,
+                "best_kernel_id": event.best_kernel_id,
+                "best_score": event.best_score,
+            }
+        case RunEnded():
+            record |= {"state": event.state, "reason": event.reason}
+    return record
+
+
+def from_record(record: Mapping[str, Any]) -> Event:
+    """Read what `to_record` wrote; raises ValueError or KeyError where the record is not one."""
+    at = float(record["time"])
+    match record["event"]:
+        case RunStarted.event:
+            return RunStarted(about=record["about"], time=at)
+        case ProposalAsked.event:
+            return ProposalAsked(
+                number=int(record["number"]),
+                parents=tuple(str(parent) for parent in record["parents"]),
+                seed=int(record["seed"]),
+                time=at,
+            )
+        case ProposalReceived.event:
+            return ProposalReceived(proposal=Proposal.from_record(record), time=at)
+        case EvaluationBegun.event:
+            number = record["number"]
+            return EvaluationBegun(
+                kernel_id=str(record["kernel_id"]),
+                number=None if number is None else int(number),
+                source=str(record["source"]),
+                time=at,
+            )
+        case VerdictReached.event:
+            return VerdictReached(verdict=Verdict.from_record(record), time=at)
+        case DuplicateFound.event:
+            return DuplicateFound(
+                kernel_id=str(record["kernel_id"]), number=int(record["number"]), time=at
+            )
+        case StepDone.event:
+            return StepDone(
+                step=int(record["step"]),
+                best_kernel_id=record["best_kernel_id"],
+                best_score=record["best_score"],
+                time=at,
+            )
+        case RunEnded.event:
+            return RunEnded(state=str(record["state"]), reason=str(record["reason"]), time=at)
+        case other:
+            raise ValueError(f"unknown event {other!r}")

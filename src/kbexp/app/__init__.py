@@ -1,0 +1,1 @@
+"""A config becomes a run; the run's objective goes back to the sweeper."""

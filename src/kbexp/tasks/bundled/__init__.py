@@ -1,0 +1,1 @@
+"""The bundled tasks, one file each; they are read as text and never imported from here."""

@@ -147,7 +147,11 @@ class EvaluatorConfig:
 
 @dataclass
 class BudgetConfig:
-    """Limits of a run, whichever is reached first; None is no limit."""
+    """Limits of a run, whichever is reached first; None is no limit.
+
+    A limit in dollars cannot be held where a price is unknown; `allow_unknown_price` runs on then,
+    with the calls that have no price uncounted.
+    """
 
     name: str = "???"
     evaluations: int | None = None
@@ -155,6 +159,7 @@ class BudgetConfig:
     wall_s: float | None = None
     llm_usd: float | None = None
     gpu_usd: float | None = None
+    allow_unknown_price: bool = False
 
 
 @dataclass
@@ -193,3 +198,13 @@ class RunConfig:
     project: str = "kbexp"
     run_name: str | None = None
     verbose: bool = False
+
+
+@dataclass
+class EvaluateConfig:
+    """The judging of kernels by hand: `kernel` is a file, a pattern such as `found/*.py`, or a list."""
+
+    gpu: GpuConfig = field(default_factory=GpuConfig)
+    task: TaskConfig = field(default_factory=TaskConfig)
+    evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)
+    kernel: Any = "???"

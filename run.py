@@ -1,0 +1,29 @@
+"""Search for faster kernels: `python run.py task=softmax`; `--help` lists what can be chosen."""
+
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from kbexp.app import configuration, explain
+from kbexp.config import RunConfig
+
+CONF = Path(__file__).resolve().parent / "conf"
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(config: DictConfig) -> float:
+    """Run one search and return its best score, which a sweeper maximises."""
+    from kbexp.app.run import run
+
+    job = HydraConfig.get()
+    with explain.reported(job):
+        configuration.check_choices(job.runtime.choices, RunConfig)
+        return run(config, Path(job.runtime.output_dir))
+
+
+if __name__ == "__main__":
+    configuration.register(CONF)
+    sys.exit(explain.main(main))

@@ -20,3 +20,7 @@ class EvaluatorUnavailable(KbexpError):
     """No kernel can be judged: no such device, the worker does not start or keeps dying."""
 
     exit_code = 4
+
+
+class TaskError(KbexpError):
+    """The task itself is at fault: no kernel can be judged on it."""

@@ -1,0 +1,57 @@
+"""The one interface to judging, whatever the device and wherever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Protocol, Self
+
+from kbexp.kernel import Kernel
+from kbexp.task import Task
+from kbexp.verdict import Verdict
+
+
+class Evaluator(Protocol):
+    """Judges kernels; stays warm between `__enter__` and `__exit__`.
+
+    A future ends in a `Verdict` whatever the kernel does; it raises `TaskError` where the task is
+    at fault and `EvaluatorUnavailable` where nothing can be judged any more. A future that is
+    cancelled before its turn is not judged.
+    """
+
+    @property
+    def device(self) -> str:
+        """The device's own name for itself, or what was asked for until it is known."""
+        ...
+
+    @property
+    def parallel(self) -> int:
+        """How many kernels are judged at the same time."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def submit(self, task: Task, kernel: Kernel) -> Future[Verdict]:
+        """Queue one kernel."""
+        ...
+
+    def evaluate(self, task: Task, kernel: Kernel) -> Verdict:
+        """Judge one kernel and wait for its verdict."""
+        ...
+
+    def evaluate_batch(self, task: Task, kernels: Sequence[Kernel]) -> list[Verdict]:
+        """Judge several kernels; verdicts come in the order of the kernels."""
+        ...
+
+
+def wait_all(futures: Iterable[Future[Verdict]]) -> list[Verdict]:
+    """Return the verdicts of futures in their order; the first error of any is raised."""
+    return [future.result() for future in futures]

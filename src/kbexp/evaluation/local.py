@@ -1,0 +1,304 @@
+"""Judging on this machine: one worker process for each device."""
+
+from __future__ import annotations
+
+import json
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, field
+from types import TracebackType
+from typing import IO, Any, Self
+
+from kbexp import errors
+from kbexp.config import EvaluatorConfig
+from kbexp.errors import EvaluatorUnavailable, KbexpError
+from kbexp.evaluation.evaluator import wait_all
+from kbexp.kernel import Kernel
+from kbexp.task import Task
+from kbexp.verdict import Verdict
+from kbexp.worker.processes import clean_environment
+
+CLOSE_TIMEOUT_S = 15.0
+MOST_DEATHS = 3
+
+
+@dataclass(slots=True)
+class Job:
+    """One kernel in the queue and the future that waits for its verdict."""
+
+    task: Task
+    kernel: Kernel
+    future: Future[Verdict] = field(default_factory=Future)
+    deaths: int = 0
+
+
+class WorkerLost(Exception):
+    """A worker process ended although nobody had asked it to."""
+
+
+class WorkerProcess:
+    """A worker in a process of its own, spoken to over pipes."""
+
+    def __init__(self, device: str, visible: str | None, settings: EvaluatorConfig) -> None:
+        extra = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+        command = [sys.executable, "-m", "kbexp.worker", "--device", device]
+        self._settings = asdict(settings)
+        self._process = subprocess.Popen(
+            [*command, "--settings", json.dumps(self._settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=clean_environment(extra),
+            text=True,
+            encoding="utf-8",
+            # Ctrl-C in a terminal is for the run, which then closes its workers in order.
+            start_new_session=True,
+        )
+        self.isolation = ""
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id."""
+        return self._process.pid
+
+    def wait_ready(self) -> None:
+        """Wait until it can judge; raises `EvaluatorUnavailable` where it cannot."""
+        message = self._read()
+        if "failed" in message:
+            raise EvaluatorUnavailable(str(message["failed"]))
+        self.isolation = str(message["ready"]["isolation"])
+
+    def judge(self, task: Task, kernel: Kernel) -> Verdict:
+        """Judge one kernel; raises `WorkerLost`, or the `KbexpError` that the worker names."""
+        request = {
+            "id": kernel.id,
+            "task": {"name": task.name, "source": task.source},
+            "kernel": kernel.source,
+            "settings": self._settings,
+        }
+        try:
+            _stream(self._process.stdin).write(json.dumps(request) + "\n")
+            _stream(self._process.stdin).flush()
+        except OSError as error:
+            raise WorkerLost(str(error)) from error
+        message = self._read()
+        if "error" in message:
+            kind = getattr(errors, message["error"]["kind"], KbexpError)
+            raise kind(message["error"]["text"])
+        if "verdict" not in message:
+            raise WorkerLost(str(message.get("failed", "it answered nothing")))
+        return Verdict.from_record(message["verdict"])
+
+    def _read(self) -> dict[str, Any]:
+        line = _stream(self._process.stdout).readline()
+        if not line.endswith("\n"):
+            raise WorkerLost(f"exit code {self._process.wait()}")
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+    def close(self) -> None:
+        """End it: by closing its input, and by force when that does not help."""
+        for stream in (self._process.stdin, self._process.stdout):
+            try:
+                _stream(stream).close()
+            except OSError:
+                pass
+        try:
+            self._process.wait(CLOSE_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def kill(self) -> None:
+        """End it now; its zygote and what that forked die with it."""
+        self._process.kill()
+
+
+def _stream(stream: IO[str] | None) -> IO[str]:
+    assert stream is not None
+    return stream
+
+
+class LocalEvaluator:
+    """An `Evaluator` over the CPU or the CUDA devices of this machine.
+
+    `devices` holds, for each worker, torch's device name and the value of CUDA_VISIBLE_DEVICES
+    for it (None: as it is). A worker that dies is started again and its kernel judged again; a
+    kernel that takes `MOST_DEATHS` workers along ends the evaluator.
+    """
+
+    def __init__(
+        self, devices: Sequence[tuple[str, str | None]], settings: EvaluatorConfig
+    ) -> None:
+        self._devices = list(devices)
+        self._settings = settings
+        self._jobs: queue.Queue[Job | None] = queue.Queue()
+        self._threads: list[threading.Thread] = []
+        self._workers: list[WorkerProcess | None] = [None] * len(self._devices)
+        self._closing = False
+        self._name = self._devices[0][0]
+        self._refused: KbexpError | None = None
+
+    @property
+    def device(self) -> str:
+        """The device's own name, from the first verdict on."""
+        return self._name
+
+    @property
+    def parallel(self) -> int:
+        """One kernel a device."""
+        return len(self._devices)
+
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of the workers that run."""
+        return [worker.pid for worker in self._workers if worker is not None]
+
+    def __enter__(self) -> Self:
+        """Start the workers; they become warm while the caller goes on."""
+        for index in range(len(self._devices)):
+            thread = threading.Thread(target=self._serve, args=(index,), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Cancel what waits, end the workers; what is being judged is dropped."""
+        self._closing = True
+        self._drain()
+        for _ in self._threads:
+            self._jobs.put(None)
+        for worker in self._workers:
+            if worker is not None:
+                worker.kill()
+        for thread in self._threads:
+            thread.join(CLOSE_TIMEOUT_S)
+
+    def submit(self, task: Task, kernel: Kernel) -> Future[Verdict]:
+        """Queue one kernel."""
+        job = Job(task, kernel)
+        if self._refused is not None:
+            job.future.set_exception(self._refused)
+        else:
+            self._jobs.put(job)
+        return job.future
+
+    def evaluate(self, task: Task, kernel: Kernel) -> Verdict:
+        """Judge one kernel and wait for its verdict."""
+        return self.submit(task, kernel).result()
+
+    def evaluate_batch(self, task: Task, kernels: Sequence[Kernel]) -> list[Verdict]:
+        """Judge several kernels; verdicts come in the order of the kernels."""
+        return wait_all([self.submit(task, kernel) for kernel in kernels])
+
+    def _serve(self, index: int) -> None:
+        """Feed one worker until the evaluator closes; runs in a thread of its own."""
+        try:
+            self._start(index)
+            while (job := self._jobs.get()) is not None:
+                if job.future.set_running_or_notify_cancel():
+                    self._judge(index, job)
+        except KbexpError as error:
+            self._refuse(error)
+        except WorkerLost as error:
+            self._refuse(EvaluatorUnavailable(f"The evaluator's worker does not start: {error}."))
+        worker = self._workers[index]
+        if worker is not None:
+            worker.close()
+
+    def _start(self, index: int) -> WorkerProcess:
+        device, visible = self._devices[index]
+        worker = WorkerProcess(device, visible, self._settings)
+        self._workers[index] = worker
+        worker.wait_ready()
+        return worker
+
+    def _judge(self, index: int, job: Job) -> None:
+        """Get one job its verdict, starting the worker again where it dies."""
+        while True:
+            worker = self._workers[index]
+            assert worker is not None
+            try:
+                verdict = worker.judge(job.task, job.kernel)
+            except KbexpError as error:
+                job.future.set_exception(error)
+                return
+            except WorkerLost as error:
+                worker.close()
+                job.deaths += 1
+                if self._closing or job.deaths >= MOST_DEATHS:
+                    gone = EvaluatorUnavailable(
+                        "The evaluator was closed."
+                        if self._closing
+                        else f"The evaluator's worker died {job.deaths} times on kernel "
+                        f"{job.kernel.id[:12]} ({error})."
+                    )
+                    job.future.set_exception(gone)
+                    if not self._closing:
+                        raise gone from error
+                    return
+                self._start(index)
+                continue
+            self._name = verdict.device
+            job.future.set_result(verdict)
+            return
+
+    def _refuse(self, error: KbexpError) -> None:
+        """Answer everything from now on with this error."""
+        self._refused = error
+        for job in self._drain():
+            job.future.set_exception(error)
+
+    def _drain(self) -> list[Job]:
+        """Take every job off the queue; return those that are not cancelled, now running."""
+        jobs = []
+        while True:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                return jobs
+            if job is None:
+                continue
+            if self._closing:
+                job.future.cancel()
+            elif job.future.set_running_or_notify_cancel():
+                jobs.append(job)
+
+
+def cuda_devices() -> list[str]:
+    """Return the UUIDs of this machine's CUDA devices, by nvidia-smi; torch would take seconds.
+
+    CUDA_VISIBLE_DEVICES is respected. Raises `EvaluatorUnavailable` where there is none.
+    """
+    import os
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        names = [name.strip() for name in visible.split(",") if name.strip()]
+        if names:
+            return names
+    program = shutil.which("nvidia-smi")
+    if program is not None and visible is None:
+        answer = subprocess.run(
+            [program, "--query-gpu=uuid", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        names = [line.strip() for line in answer.stdout.splitlines() if line.startswith("GPU-")]
+        if names:
+            return names
+    raise EvaluatorUnavailable(
+        "gpu=local finds no CUDA device on this machine (nvidia-smi lists none, or "
+        "CUDA_VISIBLE_DEVICES hides them all); use gpu=cpu, or gpu=h100 for a rented one."
+    )

@@ -1,0 +1,69 @@
+"""`python -m kbexp.worker --device cpu`: a worker that is spoken to over its standard streams.
+
+One JSON object a line. It first says `{"ready": {...}}` or `{"failed": sentence}`; a request is
+`{"id", "task": {"name", "source"}, "kernel", "settings"}`, an answer `{"id", "verdict": {...}}` or
+`{"id", "error": {"kind", "text"}}`. It ends when its input does, and leaves nothing running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from typing import Any, TextIO
+
+from kbexp.config import EvaluatorConfig
+from kbexp.errors import KbexpError
+from kbexp.kernel import Kernel
+from kbexp.task import Task
+from kbexp.worker.worker import Worker
+
+
+def main() -> int:
+    """Serve requests until the end of the input; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m kbexp.worker", description=__doc__)
+    parser.add_argument("--device", default="cpu", help="cpu, or a torch device such as cuda:0")
+    parser.add_argument("--settings", default="{}", help="an EvaluatorConfig as JSON")
+    arguments = parser.parse_args()
+    # Whatever libraries print must not end up between the answers.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    # Ctrl-C goes to the whole group; the owner of this process decides when it ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    worker = Worker(arguments.device, EvaluatorConfig(**json.loads(arguments.settings)))
+    try:
+        worker.start()
+        say(answers, {"ready": {"isolation": worker.isolation}})
+        for line in sys.stdin:
+            say(answers, answer(worker, json.loads(line)))
+    except KbexpError as error:
+        say(answers, {"failed": str(error)})
+        return error.exit_code
+    except BrokenPipeError:
+        pass
+    finally:
+        worker.close()
+    return 0
+
+
+def answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
+    """Judge what one request asks for and return the answer to it."""
+    task = Task(request["task"]["name"], request["task"]["source"])
+    settings = EvaluatorConfig(**request["settings"])
+    try:
+        verdict = worker.evaluate(task, Kernel(request["kernel"]), settings)
+    except KbexpError as error:
+        return {"id": request["id"], "error": {"kind": type(error).__name__, "text": str(error)}}
+    return {"id": request["id"], "verdict": verdict.to_record()}
+
+
+def say(answers: TextIO, message: dict[str, Any]) -> None:
+    """Write one line."""
+    answers.write(json.dumps(message) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""Memory that a judge lends to a runner: slots of input and output tensors.
+
+The judge makes it and the runner maps it, so that nothing but bytes comes back from a runner.
+On a CPU it is a sealed anonymous file (memfd); on a CUDA device memory of its own, never part of
+torch's pool (whose blocks hold other tensors), lent by CUDA IPC; where IPC does not work, the
+anonymous file again, and both sides copy.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import mmap
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kbexp.worker.report import Leaf
+
+if TYPE_CHECKING:
+    import torch
+
+ALIGNMENT = 512
+"""Every tensor starts at a multiple of this, as torch's CUDA allocator gives them."""
+
+PAGE = 4096
+ITEM_BYTES = {
+    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2,
+    "int8": 1, "uint8": 1, "bool": 1, "complex64": 8, "complex128": 16,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The tensors of one slot: first the inputs, then the outputs."""
+
+    inputs: tuple[Leaf, ...]
+    outputs: tuple[Leaf, ...]
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of one slot, in whole pages."""
+        total = sum(_padded(leaf) for leaf in (*self.inputs, *self.outputs))
+        return max(PAGE, -(-total // PAGE) * PAGE)
+
+    def offsets(self) -> list[tuple[Leaf, int]]:
+        """Return every tensor with its byte offset in a slot."""
+        found, offset = [], 0
+        for leaf in (*self.inputs, *self.outputs):
+            found.append((leaf, offset))
+            offset += _padded(leaf)
+        return found
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the layout as a JSON object."""
+        return {
+            "inputs": [[leaf.dtype, list(leaf.shape)] for leaf in self.inputs],
+            "outputs": [[leaf.dtype, list(leaf.shape)] for leaf in self.outputs],
+        }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Layout:
+        """Read what `to_record` wrote."""
+        return cls(
+            inputs=tuple(Leaf(dtype, tuple(shape)) for dtype, shape in record["inputs"]),
+            outputs=tuple(Leaf(dtype, tuple(shape)) for dtype, shape in record["outputs"]),
+        )
+
+
+def leaf_of(tensor: torch.Tensor) -> Leaf:
+    """Return a tensor's element type and shape."""
+    return Leaf(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
+
+
+def leaf_bytes(leaf: Leaf) -> int:
+    """Return the bytes of a contiguous tensor; raises ValueError for a type that cannot cross."""
+    if leaf.dtype not in ITEM_BYTES:
+        raise ValueError(f"tensors of type {leaf.dtype} cannot cross between processes")
+    return ITEM_BYTES[leaf.dtype] * math.prod(leaf.shape)
+
+
+def _padded(leaf: Leaf) -> int:
+    return -(-leaf_bytes(leaf) // ALIGNMENT) * ALIGNMENT
+
+
+class Arena:
+    """Slots over one block of bytes, `memory` being a uint8 tensor on the device or on the host."""
+
+    def __init__(self, layout: Layout, slots: int, memory: torch.Tensor, keeper: Any) -> None:
+        self.layout = layout
+        self.slots = slots
+        self._memory = memory
+        self._keeper = keeper  # What must live as long as `memory`.
+
+    def inputs(self, slot: int) -> list[torch.Tensor]:
+        """Return fresh tensor objects over a slot's inputs."""
+        return self._views(slot)[: len(self.layout.inputs)]
+
+    def outputs(self, slot: int) -> list[torch.Tensor]:
+        """Return fresh tensor objects over a slot's outputs."""
+        return self._views(slot)[len(self.layout.inputs) :]
+
+    def _views(self, slot: int) -> list[torch.Tensor]:
+        import torch
+
+        start = slot * self.layout.slot_bytes
+        views = []
+        for leaf, offset in self.layout.offsets():
+            first = start + offset
+            piece = self._memory[first : first + leaf_bytes(leaf)]
+            views.append(piece.view(getattr(torch, leaf.dtype)).view(leaf.shape))
+        return views
+
+    def poison(self, slot: int) -> None:
+        """Fill a slot's outputs with bytes that are no answer (NaN in every float type)."""
+        import torch
+
+        for tensor in self.outputs(slot):
+            if tensor.numel():
+                tensor.contiguous().view(-1).view(torch.uint8).fill_(0xFF)
+
+    def close(self) -> None:
+        """Give the memory back; tensors over it must not be used afterwards."""
+        closing = getattr(self._keeper, "free", None)
+        if closing:
+            closing()
+
+
+def create_host(layout: Layout, slots: int) -> tuple[Arena, int]:
+    """Make an arena in an anonymous file; return it and the file's descriptor, to be lent.
+
+    The file is sealed against growing and shrinking: a runner that could shrink it would make
+    the judge's next read of it fatal.
+    """
+    size = layout.slot_bytes * slots
+    fd = os.memfd_create("kbexp-arena", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size)
+    fcntl.fcntl(
+        fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    )
+    return open_host(layout, slots, fd), fd
+
+
+def open_host(layout: Layout, slots: int, fd: int) -> Arena:
+    """Map an arena that lies in the file `fd`."""
+    import torch
+
+    mapped = mmap.mmap(fd, layout.slot_bytes * slots)
+    return Arena(layout, slots, torch.frombuffer(mapped, dtype=torch.uint8), mapped)

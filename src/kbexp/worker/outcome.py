@@ -1,0 +1,55 @@
+"""What a judge tells the worker: a verdict less what only the worker knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from kbexp.verdict import Interval, Phase, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How judging ended. `died` names the runner whose process ended, if one did."""
+
+    status: Status
+    phase: Phase
+    reasons: tuple[str, ...] = ()
+    log: str = ""
+    died: str = ""
+    time_ms: Interval | None = None
+    reference_ms: Interval | None = None
+    speedup: Interval | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    correctness_s: float = 0.0
+    timing_s: float = 0.0
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the outcome as a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Outcome:
+        """Read what `to_record` wrote."""
+        figures = {
+            name: Interval(**record[name]) if record[name] else None
+            for name in ("time_ms", "reference_ms", "speedup")
+        }
+        return cls(
+            **{
+                **record,
+                **figures,
+                "status": Status(record["status"]),
+                "phase": Phase(record["phase"]),
+                "reasons": tuple(record["reasons"]),
+            }
+        )
+
+
+class Stop(Exception):
+    """An evaluation is over before its figures."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.status)
+        self.outcome = outcome

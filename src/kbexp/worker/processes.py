@@ -1,0 +1,160 @@
+"""The worker's hold on the zygote and on the processes forked from it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kbexp.worker import wire
+from kbexp.worker.sandbox import Walls
+
+START_TIMEOUT_S = 120.0
+KILL_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a walled-in process ended; `log` is the end of what it printed, cleaned."""
+
+    exit: int | None
+    signal: int | None
+    log: str
+    peak_bytes: int
+    exceeded: str
+
+    def text(self, memory_bytes: int) -> str:
+        """Say it in one clause."""
+        if self.exceeded == "memory":
+            return f"it used more than {memory_bytes / 2**30:g} GiB of memory and was killed"
+        if self.signal is not None:
+            return f"it was killed by {_signal_name(self.signal)}"
+        return f"it exited by itself with code {self.exit}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+class Child:
+    """A process behind walls, seen through its supervisor's status socket."""
+
+    def __init__(self, walls: Walls, status: socket.socket, channel: socket.socket | None) -> None:
+        self.walls = walls
+        self.channel = channel
+        self._status = status
+        self._end: End | None = None
+
+    def wait(self, timeout_s: float | None) -> End:
+        """Wait for its end; raises `wire.TooLate` after `timeout_s`."""
+        if self._end is None:
+            try:
+                message, _ = wire.receive(self._status, timeout_s)
+                self._end = End(**message)
+            except wire.Closed:
+                # The supervisor itself was killed, and took the process along.
+                self._end = End(None, signal.SIGKILL, "", 0, "")
+            self._status.close()
+        return self._end
+
+    def kill(self) -> End:
+        """End it and all that it started, and wait until that is done."""
+        if self.channel is not None:
+            self.channel.close()
+        if self._end is None:
+            try:
+                self._status.sendall(b"\0")
+            except OSError:
+                pass
+        try:
+            return self.wait(KILL_TIMEOUT_S)
+        except wire.TooLate:
+            self._status.close()
+            self._end = End(None, signal.SIGKILL, "", 0, "")
+            return self._end
+
+
+class Zygote:
+    """The warm process; starting it imports torch, forking from it takes milliseconds."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._control, theirs = socket.socketpair()
+        self._lock = threading.Lock()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "kbexp.worker.zygote", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr,
+            env=dict(env),
+        )
+        theirs.close()
+
+    @property
+    def pid(self) -> int:
+        """The zygote's process id."""
+        return self._process.pid
+
+    def wait_ready(self) -> None:
+        """Wait until torch is imported; raises `wire.Closed` or `wire.TooLate`."""
+        wire.receive(self._control, START_TIMEOUT_S)
+
+    def spawn(
+        self, role: str, walls: Walls, order: Mapping[str, Any], with_channel: bool = True
+    ) -> Child:
+        """Fork a process for `role`; its end of the channel is the first descriptor it gets."""
+        status, their_status = socket.socketpair()
+        fds = [their_status.fileno()]
+        channel = their_channel = None
+        if with_channel:
+            channel, their_channel = socket.socketpair()
+            fds.append(their_channel.fileno())
+        message = {**order, "role": role, "walls": walls.to_record()}
+        try:
+            with self._lock:
+                wire.send(self._control, message, fds)
+        finally:
+            their_status.close()
+            if their_channel is not None:
+                their_channel.close()
+        return Child(walls, status, channel)
+
+    def close(self) -> None:
+        """End the zygote; what it forked dies with it."""
+        self._control.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the few variables that a worker and its children need, and no others.
+
+    Keys of model providers and trackers live in variables; a list of what may pass keeps out
+    those that nobody thought of.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)
+    }
+    programs = os.path.dirname(sys.executable)
+    kept["PATH"] = os.pathsep.join([programs, kept.get("PATH", os.defpath)])
+    return {**kept, **(extra or {})}
+
+
+KEPT_VARIABLES = frozenset(
+    {
+        "PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "CC", "CXX",
+        "CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "TORCH_CUDA_ARCH_LIST",
+        "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "XDG_CACHE_HOME", "HOME",
+    }
+)  # fmt: skip
+KEPT_PREFIXES = ("OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "NVPL_", "NCCL_NVLS", "NVSHMEM_DIS")

@@ -1,0 +1,117 @@
+"""The judge's side of a task: its module, its inputs, its answers."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from kbexp.worker.arena import Layout, leaf_of
+from kbexp.worker.runner import Call, construct, load_module
+from kbexp.worker.tree import flatten, output_tensors, unflatten
+
+if TYPE_CHECKING:
+    import torch
+
+
+class BadTask(Exception):
+    """The task cannot be judged on; the text is one sentence."""
+
+
+@dataclass(slots=True)
+class Trial:
+    """One set of inputs (tensors on the device, in the order of `Layout.inputs`) and its answers."""
+
+    inputs: list[torch.Tensor]
+    expected: list[torch.Tensor]
+
+
+class Reference:
+    """A task's module, loaded in the judge; makes constructor arguments, inputs and answers."""
+
+    def __init__(self, source: str, device: str, folder: str) -> None:
+        import torch
+
+        self._device = torch.device(device)
+        try:
+            self._module: ModuleType = load_module(source, folder)
+        except BaseException as error:  # noqa: BLE001  (a task may raise anything)
+            raise BadTask(f"The task cannot be imported: {_short(error)}.") from error
+        for name in ("Model", "get_inputs", "get_init_inputs"):
+            if not hasattr(self._module, name):
+                raise BadTask(f"The task defines no {name}.")
+
+    def init_record(self, seed: int) -> dict[str, Any]:
+        """Return `get_init_inputs()` as JSON."""
+        import torch
+
+        torch.manual_seed(seed)
+        tensors: list[torch.Tensor] = []
+        tree = flatten(list(self._module.get_init_inputs()), tensors)
+        return {
+            "tree": tree,
+            "tensors": [
+                [leaf_of(tensor).dtype, list(tensor.shape), tensor.reshape(-1).tolist()]
+                for tensor in tensors
+            ],
+        }
+
+    def model(self, init: dict[str, Any], seed: int) -> Call:
+        """Return the reference constructed under a seed, on the device."""
+        return construct(self._module.Model, init, seed, self._device)
+
+    def inputs(self, seed: int) -> tuple[Any, list[torch.Tensor]]:
+        """Return fresh inputs as JSON and tensors, made on the device by the task's generator."""
+        import torch
+
+        torch.manual_seed(seed)
+        random.seed(seed)
+        if self._device.type == "cuda":
+            with torch.device(self._device):
+                made = self._module.get_inputs()
+        else:
+            made = self._module.get_inputs()
+        tensors: list[torch.Tensor] = []
+        tree = flatten(list(made), tensors)
+        return tree, [tensor.to(self._device).contiguous() for tensor in tensors]
+
+    def trial(self, model: Call, seed: int) -> tuple[Any, Trial]:
+        """Return fresh inputs with the reference's answers to them, which alias nothing."""
+        import torch
+
+        tree, tensors = self.inputs(seed)
+        arguments = unflatten(tree, [tensor.clone() for tensor in tensors])
+        with torch.no_grad():
+            outputs = [output.detach().clone() for output in output_tensors(model(*arguments))]
+        return tree, Trial(tensors, outputs)
+
+    def try_out(self, seed: int) -> Layout:
+        """Run the reference once; return the layout of its inputs and outputs.
+
+        Raises `BadTask` where anything in it fails.
+        """
+        try:
+            init = self.init_record(seed)
+            _, trial = self.trial(self.model(init, seed), seed)
+            return layout_of(trial)
+        except BaseException as error:  # noqa: BLE001  (a task may raise anything)
+            raise BadTask(f"The task's reference does not run: {_short(error)}.") from error
+
+
+def layout_of(trial: Trial) -> Layout:
+    """Return the layout of a trial's inputs and outputs."""
+    layout = Layout(
+        inputs=tuple(leaf_of(tensor) for tensor in trial.inputs),
+        outputs=tuple(leaf_of(tensor) for tensor in trial.expected),
+    )
+    _ = layout.slot_bytes  # Raises ValueError for types that cannot cross.
+    if not layout.outputs:
+        raise ValueError("forward returns no tensor")
+    return layout
+
+
+def _short(error: BaseException) -> str:
+    text = inspect.cleandoc(str(error)).splitlines()
+    return f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__

@@ -1,0 +1,138 @@
+"""What an untrusted process may say: fixed layouts of bounded size, and nothing else.
+
+A report is a header (`kind`, number of payload bytes) and a payload whose size the reader knows
+or bounds before it reads it. Nothing is unpickled, parsed as code or believed: texts are cut and
+cleaned, sizes are compared with what was expected, times are only ever numbers.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from dataclasses import dataclass
+from enum import IntEnum
+
+from kbexp.worker.wire import Closed, read_exactly
+
+HEADER = struct.Struct("<IBI")
+MAGIC = 0x6B626578
+MAX_TEXT = 32 * 1024
+MAX_LEAVES = 16
+MAX_DIMS = 8
+LEAF = struct.Struct(f"<BB{MAX_DIMS}q")
+LEAVES = struct.Struct("<B")
+
+DTYPES = (
+    "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8",
+    "bool", "complex64", "complex128",
+)  # fmt: skip
+"""Element types that can cross, by torch's names; a code is an index into this tuple."""
+
+
+class Kind(IntEnum):
+    """What a report is about."""
+
+    READY = 1
+    CALLED = 2
+    LAYOUT = 3
+    COPIED = 4
+    FAILED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """Element type (torch's name for it) and shape of one output tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.dtype}{list(self.shape)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One report: `times_ns` with CALLED, `leaves` with LAYOUT, `text` with FAILED."""
+
+    kind: Kind
+    times_ns: tuple[int, ...] = ()
+    leaves: tuple[Leaf, ...] = ()
+    text: str = ""
+
+
+def send_report(channel: socket.socket, kind: Kind, payload: bytes = b"") -> None:
+    """Send a report from the untrusted side."""
+    channel.settimeout(None)
+    channel.sendall(HEADER.pack(MAGIC, kind, len(payload)) + payload)
+
+
+def pack_times(times_ns: list[int]) -> bytes:
+    """Return the payload of a CALLED report."""
+    return struct.pack(f"<{len(times_ns)}Q", *times_ns)
+
+
+def pack_text(text: str) -> bytes:
+    """Return the payload of a FAILED report: the end of the text, where the error usually is."""
+    return text.encode("utf-8", "replace")[-MAX_TEXT:]
+
+
+def pack_leaves(leaves: list[Leaf]) -> bytes:
+    """Return the payload of a LAYOUT report; raises ValueError where it cannot be said."""
+    if len(leaves) > MAX_LEAVES:
+        raise ValueError(f"{len(leaves)} output tensors; at most {MAX_LEAVES} are judged")
+    parts = [LEAVES.pack(len(leaves))]
+    for leaf in leaves:
+        if leaf.dtype not in DTYPES or len(leaf.shape) > MAX_DIMS:
+            raise ValueError(f"an output of type {leaf} cannot be judged")
+        dims = list(leaf.shape) + [0] * (MAX_DIMS - len(leaf.shape))
+        parts.append(LEAF.pack(DTYPES.index(leaf.dtype), len(leaf.shape), *dims))
+    return b"".join(parts)
+
+
+def read_report(channel: socket.socket, timeout_s: float, calls: int = 0) -> Report:
+    """Wait for one report; `calls` is how many times a CALLED report must hold.
+
+    Raises `Closed` for a dead process or bytes that are no report, `TooLate` after `timeout_s`.
+    """
+    deadline = time.monotonic() + timeout_s
+    magic, code, size = HEADER.unpack(read_exactly(channel, HEADER.size, deadline))
+    if magic != MAGIC or code not in {kind.value for kind in Kind}:
+        raise Closed("the kernel's process sent bytes that are no report")
+    kind = Kind(code)
+    expected = {
+        Kind.READY: (0, 0),
+        Kind.CALLED: (8 * calls, 8 * calls),
+        Kind.LAYOUT: (LEAVES.size, LEAVES.size + MAX_LEAVES * LEAF.size),
+        Kind.COPIED: (0, 0),
+        Kind.FAILED: (0, MAX_TEXT),
+    }[kind]
+    if not expected[0] <= size <= expected[1]:
+        raise Closed(f"the kernel's process sent a {kind.name} report of {size} bytes")
+    payload = read_exactly(channel, size, deadline)
+    if kind is Kind.CALLED:
+        return Report(kind, times_ns=struct.unpack(f"<{calls}Q", payload))
+    if kind is Kind.LAYOUT:
+        return Report(kind, leaves=_unpack_leaves(payload))
+    if kind is Kind.FAILED:
+        return Report(kind, text=clean(payload.decode("utf-8", "replace")))
+    return Report(kind)
+
+
+def _unpack_leaves(payload: bytes) -> tuple[Leaf, ...]:
+    (count,) = LEAVES.unpack_from(payload)
+    if len(payload) != LEAVES.size + count * LEAF.size:
+        raise Closed("the kernel's process sent a layout of the wrong size")
+    leaves = []
+    for index in range(count):
+        code, ndim, *dims = LEAF.unpack_from(payload, LEAVES.size + index * LEAF.size)
+        if code >= len(DTYPES) or ndim > MAX_DIMS or any(dim < 0 for dim in dims):
+            raise Closed("the kernel's process sent a layout that cannot be")
+        leaves.append(Leaf(DTYPES[code], tuple(dims[:ndim])))
+    return tuple(leaves)
+
+
+def clean(text: str, limit: int = MAX_TEXT) -> str:
+    """Return untrusted text with control characters replaced, but for newline and tab, and cut."""
+    kept = "".join(c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return kept if len(kept) <= limit else kept[: limit - 1] + "…"

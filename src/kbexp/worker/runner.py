@@ -1,0 +1,188 @@
+"""The untrusted process: loads a kernel (or a reference) and calls it when told to.
+
+It is given a module's text, the arguments of its constructor, a seed for its weights, and slots of
+input tensors; it hands back times and output tensors. It never sees an expected output, a
+tolerance, another kernel or a key. Whatever runs in here may have been taken over by the kernel:
+nothing that it says is believed without a check on the judge's side.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from kbexp.worker import wire
+from kbexp.worker.arena import Arena, Layout, leaf_of, open_host
+from kbexp.worker.report import (
+    Kind,
+    pack_leaves,
+    pack_text,
+    pack_times,
+    send_report,
+)
+from kbexp.worker.tree import Unsupported, output_tensors, unflatten
+
+if TYPE_CHECKING:
+    import torch
+
+Call = Callable[..., Any]
+
+
+def main(order: dict[str, Any], fds: list[int]) -> None:
+    """Serve one judge until it hangs up; the role of a forked process."""
+    channel = socket.socket(fileno=fds[0])
+    try:
+        loaded, lent = wire.receive(channel)
+        runner = Runner(loaded, lent, order["inside"])
+        send_report(channel, Kind.READY)
+        while True:
+            block, _ = wire.receive(channel)
+            runner.answer(channel, block["slots"])
+    except (wire.Closed, BrokenPipeError):
+        return
+    except BaseException:  # noqa: BLE001  (a kernel may raise SystemExit or KeyboardInterrupt)
+        send_report(channel, Kind.FAILED, pack_text(traceback.format_exc()))
+
+
+class Runner:
+    """One constructed module and the slots that it is called on."""
+
+    def __init__(self, order: dict[str, Any], lent: list[int], inside: str) -> None:
+        import torch
+
+        self._device = torch.device(order["device"])
+        self._layout = Layout.from_record(order["layout"])
+        self._arguments = order["arguments"]
+        self._arena = _map(self._layout, order, lent)
+        module = load_module(order["source"], inside)
+        if not hasattr(module, order["class_name"]):
+            raise AttributeError(f"the module defines no {order['class_name']}")
+        self._call = construct(
+            getattr(module, order["class_name"]), order["init"], order["seed"], self._device
+        )
+        self._flush = None
+        if self._device.type == "cuda":
+            self._flush = torch.empty(
+                order["flush_bytes"], dtype=torch.uint8, device=self._device
+            )
+
+    def answer(self, channel: socket.socket, slots: list[int]) -> None:
+        """Call the kernel once on each of `slots` and report the times, in ns, of every call."""
+        import torch
+
+        timed = self._timed_cuda if self._flush is not None else self._timed_cpu
+        with torch.no_grad():
+            different = timed(slots)
+        if isinstance(different, list):
+            send_report(channel, Kind.CALLED, pack_times(different))
+        else:
+            send_report(channel, Kind.LAYOUT, different)
+
+    def _timed_cpu(self, slots: list[int]) -> list[int] | bytes:
+        times = []
+        for slot in slots:
+            arguments = unflatten(self._arguments, self._arena.inputs(slot))
+            start = time.perf_counter_ns()
+            output = self._call(*arguments)
+            times.append(time.perf_counter_ns() - start)
+            different = self._hand_over(output, slot)
+            if different:
+                return different
+        return times
+
+    def _timed_cuda(self, slots: list[int]) -> list[int] | bytes:
+        """Queue flush, event, call, event, copy for all slots, and wait only at the end.
+
+        The flush takes the device longer than the host needs to queue the call, so that no launch
+        latency lies between the events.
+        """
+        import torch
+
+        assert self._flush is not None
+        pairs = []
+        staged = [unflatten(self._arguments, self._inputs(slot)) for slot in slots]
+        torch.cuda.synchronize()
+        for slot, arguments in zip(slots, staged, strict=True):
+            before = torch.cuda.Event(enable_timing=True)
+            after = torch.cuda.Event(enable_timing=True)
+            self._flush.zero_()
+            before.record()
+            output = self._call(*arguments)
+            after.record()
+            pairs.append((before, after))
+            different = self._hand_over(output, slot)
+            if different:
+                return different
+        torch.cuda.synchronize()
+        return [int(before.elapsed_time(after) * 1e6) for before, after in pairs]
+
+    def _inputs(self, slot: int) -> list[torch.Tensor]:
+        return [tensor.to(self._device) for tensor in self._arena.inputs(slot)]
+
+    def _hand_over(self, output: Any, slot: int) -> bytes:
+        """Copy a call's output into its slot; or return its layout where that is not the task's."""
+        tensors = output_tensors(output)
+        leaves = [leaf_of(tensor) for tensor in tensors]
+        if tuple(leaves) != self._layout.outputs:
+            return pack_leaves(leaves)
+        for tensor, place in zip(tensors, self._arena.outputs(slot), strict=True):
+            if tensor.device.type != self._device.type:
+                raise Unsupported(f"forward returned a tensor on {tensor.device}")
+            place.copy_(tensor)
+        return b""
+
+
+def _map(layout: Layout, order: dict[str, Any], lent: list[int]) -> Arena:
+    if order["ipc"]:
+        from kbexp.worker.cuda_arena import open_cuda
+
+        return open_cuda(layout, order["slots"], order["ipc"])
+    arena = open_host(layout, order["slots"], lent[0])
+    os.close(lent[0])
+    return arena
+
+
+def load_module(source: str, folder: str) -> ModuleType:
+    """Run a module's text as a file of `folder` (tracebacks and Triton want a file)."""
+    path = os.path.join(folder, "kernel_module.py")
+    with open(path, "w", encoding="utf-8", errors="surrogatepass") as file:
+        file.write(source)
+    spec = importlib.util.spec_from_file_location("kernel_module", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["kernel_module"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def construct(model: Any, init: dict[str, Any], seed: int, device: torch.device) -> Call:
+    """Build `model(*get_init_inputs())` under a seed, as KernelBench does, and move it."""
+    import torch
+
+    torch.manual_seed(seed)
+    built = model(*init_arguments(init))
+    if isinstance(built, torch.nn.Module):
+        built = built.to(device)
+    if not callable(built):
+        raise TypeError("ModelNew has no forward that can be called")
+    called: Call = built
+    return called
+
+
+def init_arguments(init: dict[str, Any]) -> list[Any]:
+    """Return the constructor's arguments; tensors among them come as nested lists."""
+    import torch
+
+    tensors = [
+        torch.tensor(values, dtype=getattr(torch, dtype)).view(shape)
+        for dtype, shape, values in init["tensors"]
+    ]
+    arguments: list[Any] = unflatten(init["tree"], tensors)
+    return arguments

@@ -1,0 +1,242 @@
+"""Walls around a process that is believed in nothing.
+
+Three levels, the strongest that works is used and every verdict says which it was:
+
+`namespaces`       as root: own processes, mounts, network and IPC; a file system of which it sees
+                   only what it needs, read-only but for a small scratch; a user id of its own
+`user_namespaces`  the same without root, in a user namespace (no CUDA IPC crosses this one)
+`process`          own session, clean environment and resource limits only
+
+Every level has resource limits, a memory watch over all of its processes and a bounded log. The
+method is that of bubblewrap (github.com/containers/bubblewrap), done after the fork so that what
+is walled in can be a child of a warm process.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import stat
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kbexp.worker import syscalls
+
+LEVELS = ("namespaces", "user_namespaces", "process")
+SYSTEM_PATHS = (
+    "/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/opt", "/sys", "/nix",
+)  # fmt: skip
+DEVICES = ("null", "zero", "full", "random", "urandom")
+SCRATCH = "/tmp"
+EXTENSIONS = "/tmp/torch_extensions"
+KEEP = "/.keep"
+SCRATCH_BYTES = 2**30
+MAX_KEPT_BYTES = 512 * 2**20
+MAX_PROCESSES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Walls:
+    """What one process is allowed.
+
+    `scratch` is a folder of its own outside; inside, namespaces show it nothing but a fresh
+    memory file system at `/tmp`. `keep` is a folder whose files are copied in before the start
+    (`keep_out` False) or out after a good end (`keep_out` True). `user` is the user id under
+    `namespaces`. `visible` are further folders that it may read.
+    """
+
+    level: str
+    scratch: str
+    user: int
+    memory_bytes: int
+    keep: str | None = None
+    keep_out: bool = False
+    cuda: bool = False
+    visible: tuple[str, ...] = ()
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the walls as a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Walls:
+        """Read what `to_record` wrote."""
+        return cls(**{**record, "visible": tuple(record["visible"])})
+
+    @property
+    def inside(self) -> str:
+        """The scratch folder as the process sees it."""
+        return self.scratch if self.level == "process" else SCRATCH
+
+    @property
+    def extensions(self) -> str:
+        """Where torch builds and looks for extensions, the same path for builder and runner."""
+        if self.level == "process":
+            return self.keep or os.path.join(self.scratch, "torch_extensions")
+        return EXTENSIONS
+
+
+def needed_paths() -> list[str]:
+    """Return the folders that this interpreter and its loaded libraries were read from."""
+    paths = {sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path}
+    paths |= {os.path.realpath(path) for path in paths}
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+        for line in maps:
+            name = line.partition("/")[2]
+            if ".so" in name:
+                paths.add(os.path.dirname("/" + name.rstrip("\n")))
+    kept = sorted(path for path in paths if path.startswith("/") and os.path.isdir(path))
+    return [
+        path
+        for path in kept
+        if path != "/" and not any(path.startswith(other + "/") for other in (*SYSTEM_PATHS, *kept))
+    ]
+
+
+def leave_namespaces(walls: Walls) -> None:
+    """Give this process, and what it forks, namespaces of their own."""
+    flags = (
+        syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC
+        | syscalls.CLONE_NEWNET | syscalls.CLONE_NEWUTS
+    )  # fmt: skip
+    if walls.level == "user_namespaces":
+        user, group = os.geteuid(), os.getegid()
+        syscalls.unshare(flags | syscalls.CLONE_NEWUSER)
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+        Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+    else:
+        syscalls.unshare(flags)
+
+
+def build_root(walls: Walls) -> None:
+    """Replace the file system by one that holds only what is needed; run as process 1 within."""
+    root = os.path.join(walls.scratch, "root")
+    os.makedirs(root, exist_ok=True)
+    syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+    _memory(root, "size=16m,mode=755")
+    for path in ("/dev/shm", SCRATCH, "/var/tmp"):
+        os.makedirs(root + path)
+        _memory(root + path, f"size={SCRATCH_BYTES},mode=1777")
+    for path in (*SYSTEM_PATHS, *needed_paths(), *walls.visible):
+        _show(root, path)
+    for name in _devices(walls):
+        _show(root, name, read_only=False)
+    if walls.keep:
+        _show(root, walls.keep, at=KEEP, read_only=not walls.keep_out)
+    os.makedirs(root + "/proc")
+    syscalls.mount("proc", root + "/proc", "proc", syscalls.MS_NOSUID)
+    old = root + "/.old"
+    os.makedirs(old)
+    syscalls.pivot_root(root, old)
+    os.chdir("/")
+    syscalls.detach("/.old")
+    os.rmdir("/.old")
+    if walls.keep and not walls.keep_out:
+        copy_kept(KEEP, EXTENSIONS, walls.user if walls.level == "namespaces" else None)
+    syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+
+
+def _memory(target: str, options: str) -> None:
+    syscalls.mount("tmpfs", target, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, options)
+
+
+def _devices(walls: Walls) -> list[str]:
+    names = [f"/dev/{name}" for name in DEVICES]
+    if walls.cuda:
+        names += [f"/dev/{name}" for name in os.listdir("/dev") if name.startswith("nvidia")]
+    return names
+
+
+def _show(root: str, path: str, at: str | None = None, read_only: bool = True) -> None:
+    """Make `path` of the old file system visible in the new one."""
+    if not os.path.lexists(path):
+        return
+    target = root + (at or path)
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if os.path.islink(path):
+        os.symlink(os.readlink(path), target)
+        return
+    if os.path.isdir(path):
+        os.makedirs(target, exist_ok=True)
+    else:
+        Path(target).touch()
+    syscalls.mount(path, target, None, syscalls.MS_BIND | syscalls.MS_REC)
+    if read_only:
+        syscalls.make_read_only(target)
+
+
+def copy_kept(source: str, target: str, user: int | None = None) -> int:
+    """Copy the regular files below `source`, times kept (ninja compares them); return the bytes.
+
+    Links and special files are passed over, since an untrusted process may have made them.
+    Raises OSError above `MAX_KEPT_BYTES`.
+    """
+    total = 0
+    for folder, _, names in os.walk(source):
+        into = os.path.join(target, os.path.relpath(folder, source))
+        os.makedirs(into, exist_ok=True)
+        if user is not None:
+            os.chown(into, user, user)
+        for name in names:
+            path = os.path.join(folder, name)
+            status = os.lstat(path)
+            if not stat.S_ISREG(status.st_mode):
+                continue
+            total += status.st_size
+            if total > MAX_KEPT_BYTES:
+                raise OSError(f"a build left more than {MAX_KEPT_BYTES} bytes")
+            copied = os.path.join(into, name)
+            shutil.copy2(path, copied, follow_symlinks=False)
+            if user is not None:
+                os.chown(copied, user, user)
+    return total
+
+
+def limit(walls: Walls) -> None:
+    """Set the resource limits of this process and of all that it starts."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SCRATCH_BYTES, SCRATCH_BYTES))
+    if not walls.cuda:
+        # CUDA maps far more than it uses; there the memory watch alone holds the limit.
+        resource.setrlimit(resource.RLIMIT_DATA, (walls.memory_bytes, walls.memory_bytes))
+    if walls.level == "namespaces":
+        # Counted by user; the ids of the other levels are shared with the person's own programs.
+        resource.setrlimit(resource.RLIMIT_NPROC, (MAX_PROCESSES, MAX_PROCESSES))
+    try:
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    except OSError:
+        pass  # The kernel's out-of-memory killer then chooses by size alone.
+
+
+def drop_rights(walls: Walls) -> None:
+    """Give up what rights this process has; the last step before it runs what is not trusted."""
+    if walls.level == "namespaces":
+        os.setgroups([])
+        os.setresgid(walls.user, walls.user, walls.user)
+        os.setresuid(walls.user, walls.user, walls.user)
+    if walls.level == "user_namespaces":
+        syscalls.drop_capabilities()
+    syscalls.forbid_new_privileges()
+    syscalls.die_with_parent()
+    for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def environment(walls: Walls, base: dict[str, str]) -> dict[str, str]:
+    """Return the whole environment of the process: `base` and its own folders."""
+    inside = walls.inside
+    return {
+        **base,
+        "HOME": inside,
+        "TMPDIR": inside,
+        "TORCH_EXTENSIONS_DIR": walls.extensions,
+        "TORCHINDUCTOR_CACHE_DIR": f"{inside}/inductor",
+        "TRITON_CACHE_DIR": f"{inside}/triton",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }

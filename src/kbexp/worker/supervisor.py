@@ -1,0 +1,259 @@
+"""The trusted parent of one walled-in process: starts it, watches it, ends all that it left.
+
+    zygote ── fork ──▶ supervisor ── fork ──▶ init (process 1 of the namespace; builds the root)
+                                 └── fork ──▶ the process itself, which runs its role
+
+The supervisor tells the worker, over the status socket, the end of the process as one message:
+`exit`, `signal`, `log` (the end of what it printed), `peak_bytes`, `exceeded` (which limit).
+A byte or the end of the stream from the worker's side means "kill it".
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kbexp.worker import sandbox, syscalls, wire
+from kbexp.worker.report import clean
+from kbexp.worker.sandbox import Walls
+
+Role = Callable[[dict[str, Any], list[int]], None]
+
+LOG_BYTES = 16 * 1024
+WATCH_S = 0.1
+PAGE = os.sysconf("SC_PAGESIZE")
+SETUP_FAILED = 97
+
+
+def supervise(
+    walls: Walls, base_env: dict[str, str], role: Role, order: dict[str, Any], fds: list[int]
+) -> NoReturn:
+    """Run `role(order, fds[1:])` behind `walls`, report its end on the socket `fds[0]`, and exit."""
+    status = socket.socket(fileno=fds[0])
+    try:
+        os.setsid()
+        syscalls.die_with_parent()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        syscalls.adopt_orphans()
+        init = _enter(walls) if walls.level != "process" else None
+        read_end, write_end = os.pipe()
+        child = os.fork()
+        if child == 0:
+            _become(walls, base_env, role, order, fds[1:], write_end)
+        os.close(write_end)
+        for fd in fds[1:]:
+            os.close(fd)
+        _watch(walls, child, init, read_end, status)
+    except (OSError, wire.Closed) as error:
+        _say(status, {"exit": SETUP_FAILED, "signal": None, "log": f"walls: {error}"})
+    os._exit(0)
+
+
+def _say(status: socket.socket, message: dict[str, Any]) -> None:
+    try:
+        wire.send(status, {"peak_bytes": 0, "exceeded": "", **message})
+    except wire.Closed:
+        pass  # The worker has gone; this process ends with it.
+
+
+def _enter(walls: Walls) -> int:
+    """Enter fresh namespaces; return the process id of their init."""
+    sandbox.leave_namespaces(walls)
+    read_end, write_end = os.pipe()
+    init = os.fork()
+    if init == 0:
+        os.close(read_end)
+        _init(walls, write_end)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as answers:
+        answer = answers.read()
+    if answer != b"ready":
+        os.kill(init, signal.SIGKILL)
+        os.waitpid(init, 0)
+        raise OSError(answer.decode("utf-8", "replace") or "the namespace's init died")
+    return init
+
+
+def _init(walls: Walls, ready: int) -> NoReturn:
+    """Be process 1: build the file system, then reap orphans until killed."""
+    try:
+        syscalls.die_with_parent()
+        sandbox.build_root(walls)
+        os.write(ready, b"ready")
+    except BaseException as error:  # noqa: BLE001  (a forked child must never return)
+        os.write(ready, str(error).encode()[:500])
+        os._exit(1)
+    os.closerange(0, 256)
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            time.sleep(0.2)
+
+
+def _become(
+    walls: Walls,
+    base_env: dict[str, str],
+    role: Role,
+    order: dict[str, Any],
+    fds: list[int],
+    log: int,
+) -> NoReturn:
+    """Put up the last walls and run the role; never returns."""
+    code = 1
+    try:
+        os.setsid()
+        null = os.open("/dev/null", os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        fds = _close_others(fds)
+        os.environ.clear()
+        os.environ.update(sandbox.environment(walls, base_env))
+        os.makedirs(walls.extensions, exist_ok=True)
+        os.chdir(walls.inside)
+        if walls.level == "namespaces":
+            os.chown(walls.extensions, walls.user, walls.user)
+        sandbox.limit(walls)
+        sandbox.drop_rights(walls)
+        role({**order, "inside": walls.inside}, fds)
+        code = 0
+    except SystemExit as exit_:
+        code = exit_.code if isinstance(exit_.code, int) else 1
+    except BaseException:  # noqa: BLE001  (a forked child must never return)
+        traceback.print_exc()
+    finally:
+        os._exit(code & 0xFF)
+
+
+def _close_others(fds: list[int]) -> list[int]:
+    """Close every descriptor but 0 to 2 and `fds`; return these, renumbered from 3."""
+    high = [os.dup2(fd, 200 + index, inheritable=False) for index, fd in enumerate(fds)]
+    os.closerange(3, 200)
+    moved = [os.dup2(fd, 3 + index, inheritable=False) for index, fd in enumerate(high)]
+    os.closerange(200, 4096)
+    return moved
+
+
+def _watch(
+    walls: Walls, child: int, init: int | None, log_end: int, status: socket.socket
+) -> None:
+    """Wait for the child's end, the worker's word or a broken limit; then clear up and report."""
+    tail = bytearray()
+    exceeded = ""
+    end = os.pidfd_open(child)
+    os.set_blocking(log_end, False)
+    poll = select.poll()
+    for fd in (end, log_end, status.fileno()):
+        poll.register(fd, select.POLLIN)
+    ended = False
+    while not ended:
+        ready = {fd for fd, _ in poll.poll(WATCH_S * 1000)}
+        if log_end in ready and not _drain(log_end, tail):
+            poll.unregister(log_end)
+        if end in ready:
+            break
+        if status.fileno() in ready:
+            ended = True
+        elif resident_bytes(walls, child) > walls.memory_bytes:
+            exceeded, ended = "memory", True
+    if ended:
+        _kill(walls, child, init)
+    _, code, usage = os.wait4(child, 0)
+    kept = ""
+    if code == 0 and walls.keep and walls.keep_out and walls.level != "process":
+        try:
+            sandbox.copy_kept(sandbox.EXTENSIONS, sandbox.KEEP)
+        except OSError as error:
+            kept = f"; the build could not be kept: {error}"
+    _kill(walls, None, init)
+    _drain(log_end, tail)
+    _say(
+        status,
+        {
+            "exit": os.WEXITSTATUS(code) if os.WIFEXITED(code) else None,
+            "signal": os.WTERMSIG(code) if os.WIFSIGNALED(code) else None,
+            "log": clean(tail.decode("utf-8", "replace")) + kept,
+            "peak_bytes": usage.ru_maxrss * 1024,
+            "exceeded": exceeded,
+        },
+    )
+
+
+def _drain(log_end: int, tail: bytearray) -> bool:
+    """Take what was printed, keeping the last `LOG_BYTES`; False at the end of the stream."""
+    for _ in range(64):
+        try:
+            part = os.read(log_end, 2**16)
+        except BlockingIOError:
+            return True
+        if not part:
+            return False
+        tail += part
+        del tail[:-LOG_BYTES]
+    return True
+
+
+def _kill(walls: Walls, child: int | None, init: int | None) -> None:
+    """Kill the child and whatever it started."""
+    if child is not None:
+        os.kill(child, signal.SIGKILL)
+    if init is not None:
+        # The end of process 1 ends every process of its namespace.
+        os.kill(init, signal.SIGKILL)
+        os.waitpid(init, 0) if child is None else None
+        return
+    if child is not None:
+        return
+    # Orphans come to this process, which is their reaper; a fork bomb needs several rounds.
+    for _ in range(10_000):
+        left = [pid for pid in descendants(os.getpid())]
+        if not left:
+            return
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the process ids of all children of `pid`, their children, and so on."""
+    found: list[int] = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            children = Path(f"/proc/{pid}/task/{task}/children").read_text()
+            for child in map(int, children.split()):
+                found.append(child)
+                found += descendants(child)
+    except (OSError, ValueError):
+        pass
+    return found
+
+
+def resident_bytes(walls: Walls, child: int) -> int:
+    """Return the private resident memory of all processes behind the walls."""
+    if walls.level == "process":
+        processes = [str(pid) for pid in (child, *descendants(child))]
+    else:
+        processes = [name for name in os.listdir("/proc") if name.isdigit()]
+    total = 0
+    for name in processes:
+        try:
+            _, resident, shared, *_ = Path(f"/proc/{name}/statm").read_text().split()
+        except (OSError, ValueError):
+            continue
+        total += (int(resident) - int(shared)) * PAGE
+    return total

@@ -1,0 +1,95 @@
+"""When to stop measuring, and what the measurements say."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kbexp.config import EvaluatorConfig
+from kbexp.statistics import median_interval, ratio_interval
+from kbexp.verdict import Interval
+
+DROPPED_SHARE = 0.2
+"""The share of a block's calls, its first, that is not counted: they have a longer tail."""
+
+PLAINLY_SLOWER = 0.5
+"""A speedup whose whole interval lies below this is not worth more calls."""
+
+FEWEST_PAIRS = 6
+"""With fewer pairs no distribution-free 95 % interval of a median exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What timing came to: medians of blocks, in ms, and the ratio of reference to kernel."""
+
+    time_ms: Interval
+    reference_ms: Interval
+    speedup: Interval
+    pairs: int
+    calls: int
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """The pairs of blocks measured so far; decides whether more are needed."""
+
+    settings: EvaluatorConfig
+    seed: int
+    kernel_ms: list[float] = field(default_factory=list)
+    reference_ms: list[float] = field(default_factory=list)
+    calls: int = 0
+    _started: float = field(default_factory=time.monotonic)
+
+    def add(self, kernel_ns: Sequence[int], reference_ns: Sequence[int]) -> None:
+        """Take in one pair of blocks: the times of every call, in ns."""
+        self.kernel_ms.append(block_ms(kernel_ns))
+        self.reference_ms.append(block_ms(reference_ns))
+        self.calls += len(kernel_ns) + len(reference_ns)
+
+    def enough(self) -> bool:
+        """True where another pair would not be worth its time."""
+        pairs = len(self.kernel_ms)
+        if pairs >= self.settings.max_pairs:
+            return True
+        if pairs < 3:
+            return False
+        late = time.monotonic() - self._started > self.settings.timing_s
+        speedup = self._speedup()
+        if pairs < FEWEST_PAIRS:
+            return late and speedup.high < PLAINLY_SLOWER
+        if late or speedup.high < PLAINLY_SLOWER:
+            return True
+        narrow = speedup.high - speedup.low <= self.settings.target_width * speedup.value
+        return pairs >= self.settings.min_pairs and narrow
+
+    def figures(self) -> Figures:
+        """Return the figures; raises ValueError before the first pair."""
+        generator = np.random.default_rng(self.seed)
+        return Figures(
+            time_ms=median_interval(self.kernel_ms, generator),
+            reference_ms=median_interval(self.reference_ms, generator),
+            speedup=self._speedup(),
+            pairs=len(self.kernel_ms),
+            calls=self.calls,
+        )
+
+    def _speedup(self) -> Interval:
+        generator = np.random.default_rng(self.seed)
+        return ratio_interval(self.reference_ms, self.kernel_ms, generator)
+
+
+def block_ms(times_ns: Sequence[int]) -> float:
+    """Return the median of a block's calls in ms, its first calls dropped."""
+    dropped = int(len(times_ns) * DROPPED_SHARE)
+    return max(statistics.median(times_ns[dropped:]), 1) / 1e6
+
+
+def calls_per_block(call_ns: int, settings: EvaluatorConfig, slots: int) -> int:
+    """Return how many calls of this length make a block of about `settings.block_ms`."""
+    wanted = int(settings.block_ms * 1e6 / max(call_ns, 1))
+    return max(1, min(wanted, settings.max_calls, slots))

@@ -1,0 +1,332 @@
+"""One per device: queues evaluations, keeps zygote, judge and build cache warm, clears up.
+
+    w = Worker("cpu", settings); w.start(); verdict = w.evaluate(task, kernel); w.close()
+
+The worker itself imports no torch and runs nothing that it was given: it only starts, watches and
+ends processes, so that it can outlive all of them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from kbexp.config import EvaluatorConfig
+from kbexp.errors import EvaluatorUnavailable, TaskError
+from kbexp.kernel import Kernel
+from kbexp.task import Task
+from kbexp.verdict import Interval, Phase, Phases, Status, Verdict
+from kbexp.worker import wire
+from kbexp.worker.build import BuildCache, toolchain, wants_build
+from kbexp.worker.judge import settings_record
+from kbexp.worker.outcome import Outcome
+from kbexp.worker.processes import Child, Zygote, clean_environment
+from kbexp.worker.report import Kind, read_report
+from kbexp.worker.sandbox import LEVELS, Walls
+from kbexp.worker.screen import screen
+from kbexp.worker.supervisor import SETUP_FAILED
+
+FIRST_USER = 61_000
+"""User ids from here on are used for walled-in processes, one a process, in turn."""
+
+USERS = 2_000
+LOAD_TIMEOUT_S = 300.0
+REFORK_AFTER_S = 1.0
+
+
+class Worker:
+    """Judges kernels on one device, one at a time; `evaluate` may be called from many threads."""
+
+    def __init__(
+        self, device: str, settings: EvaluatorConfig, env: Mapping[str, str] | None = None
+    ) -> None:
+        self.device = device
+        self.isolation = ""
+        self.environment: dict[str, str] = {}
+        self._settings = settings
+        self._env = clean_environment(env)
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+        self._zygote: Zygote | None = None
+        self._judge: Child | None = None
+        self._judge_task = ""
+        self._builds: BuildCache | None = None
+        self._folder = Path(tempfile.mkdtemp(prefix="kbexp-worker-"))
+        # Walled-in processes run as other users and are shown a folder inside this one.
+        self._folder.chmod(0o711)
+
+    def start(self) -> None:
+        """Start the zygote and find out which walls stand here.
+
+        Raises `EvaluatorUnavailable` where torch cannot be imported or no wall can be built.
+        """
+        self._start_zygote()
+        self.isolation = self._probe()
+
+    def close(self) -> None:
+        """End every process and delete what they left."""
+        with self._lock:
+            self._drop_judge()
+            if self._zygote is not None:
+                self._zygote.close()
+                self._zygote = None
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def evaluate(
+        self, task: Task, kernel: Kernel, settings: EvaluatorConfig | None = None
+    ) -> Verdict:
+        """Judge one kernel; waits for its turn.
+
+        Raises `TaskError` for a task that cannot be judged on, `EvaluatorUnavailable` where the
+        processes of this evaluator keep dying.
+        """
+        asked = time.monotonic()
+        settings = settings or self._settings
+        with self._lock:
+            queue_s = time.monotonic() - asked
+            outcome = screen(kernel.source)
+            build_s = 0.0
+            if outcome is None:
+                outcome, build_s = self._judged(task, kernel, settings)
+        return self._verdict(task, kernel, outcome, queue_s, build_s)
+
+    def _judged(
+        self, task: Task, kernel: Kernel, settings: EvaluatorConfig
+    ) -> tuple[Outcome, float]:
+        """Build and judge, once more where a process of our own died."""
+        died = ""
+        for _ in range(2):
+            try:
+                return self._build_and_judge(task, kernel, settings)
+            except (wire.Closed, wire.TooLate) as error:
+                died = (str(error) or type(error).__name__) + self._restart()
+        reason = f"the evaluator's own processes failed twice: {died}"
+        return Outcome(Status.INFRASTRUCTURE_ERROR, Phase.QUEUE, (reason,)), 0.0
+
+    def _build_and_judge(
+        self, task: Task, kernel: Kernel, settings: EvaluatorConfig
+    ) -> tuple[Outcome, float]:
+        judge = self._judge_for(task, settings)
+        started = time.monotonic()
+        keep = None
+        if wants_build(kernel.source):
+            failed, keep = self._build(kernel, settings)
+            if failed is not None:
+                return failed, time.monotonic() - started
+        build_s = time.monotonic() - started
+        runners = [
+            self._spawn("runner", settings, keep=keep),
+            self._spawn("runner", settings),
+        ]
+        try:
+            outcome = self._ask(judge, kernel, settings, runners)
+        finally:
+            ends = [runner.kill() for runner in runners]
+            for runner in runners:
+                shutil.rmtree(runner.walls.scratch, ignore_errors=True)
+        end = ends[0]
+        if end.exit == SETUP_FAILED and not end.peak_bytes:
+            raise wire.Closed(end.log)
+        if outcome.died == "the kernel":
+            text = f"{outcome.reasons[0]}: {end.text(settings.memory_bytes)}"
+            outcome = replace(outcome, reasons=(text,))
+        if not outcome.log and outcome.status is not Status.CORRECT:
+            outcome = replace(outcome, log=end.log)
+        metrics = {**outcome.metrics, "peak_host_bytes": float(end.peak_bytes)}
+        return replace(outcome, metrics=metrics), build_s
+
+    def _ask(
+        self, judge: Child, kernel: Kernel, settings: EvaluatorConfig, runners: list[Child]
+    ) -> Outcome:
+        """Lend the runners to the judge and wait for what it says."""
+        assert judge.channel is not None
+        channels = [runner.channel for runner in runners if runner.channel is not None]
+        wire.send(
+            judge.channel,
+            {"source": kernel.source, "settings": settings_record(settings)},
+            [channel.fileno() for channel in channels],
+        )
+        for channel in channels:
+            channel.close()  # The judge's copy is the only one left: a dead runner is seen at once.
+        limit_s = 3 * settings.run_timeout_s + settings.timing_s + LOAD_TIMEOUT_S
+        record, _ = wire.receive(judge.channel, limit_s)
+        return Outcome.from_record(record)
+
+    def _judge_for(self, task: Task, settings: EvaluatorConfig) -> Child:
+        """Return a judge that has loaded `task`."""
+        if self._judge is not None and self._judge_task == task.id:
+            return self._judge
+        self._drop_judge()
+        order = {"source": task.source, "device": self.device}
+        judge = self._spawn("judge", settings, order)
+        assert judge.channel is not None
+        self._judge = judge
+        self._judge_task = task.id
+        try:
+            answer, _ = wire.receive(judge.channel, LOAD_TIMEOUT_S)
+        except (wire.Closed, wire.TooLate):
+            end = judge.kill()
+            self._drop_judge()
+            reason = end.text(settings.memory_bytes)
+            raise TaskError(
+                f"The task {task.name} cannot be loaded: its process failed, {reason}."
+            ) from None
+        if "bad_task" in answer:
+            self._drop_judge()
+            raise TaskError(f"Task {task.name}: {answer['bad_task']}")
+        self.environment = {str(k): str(v) for k, v in answer["environment"].items()}
+        return judge
+
+    def _drop_judge(self) -> str:
+        """End the judge, if there is one, and return the end of what it printed."""
+        said = ""
+        if self._judge is not None:
+            said = self._judge.kill().log.strip()
+            shutil.rmtree(self._judge.walls.scratch, ignore_errors=True)
+        self._judge = None
+        self._judge_task = ""
+        return said
+
+    def _build(
+        self, kernel: Kernel, settings: EvaluatorConfig
+    ) -> tuple[Outcome | None, str | None]:
+        """Compile ahead; return how the evaluation ends, or the folder with what was built."""
+        cache = self._cache(settings)
+        found = cache.find(kernel.id) if settings.cache else None
+        if found is not None:
+            return None, str(found)
+        in_place = self.isolation == "process"
+        part = cache.reserve(kernel.id, f"{os.getpid()}-{next(self._numbers)}", in_place)
+        builder = self._spawn("builder", settings, {"source": kernel.source}, str(part), True)
+        failed = None
+        assert builder.channel is not None
+        try:
+            report = read_report(builder.channel, settings.build_timeout_s)
+            if report.kind is Kind.FAILED:
+                failed = Outcome(
+                    Status.COMPILE_ERROR,
+                    Phase.BUILD,
+                    ("an extension of the kernel does not compile",),
+                    log=report.text,
+                )
+            else:
+                builder.wait(settings.build_timeout_s)
+        except wire.TooLate:
+            text = f"the build did not finish within {settings.build_timeout_s:g} s"
+            failed = Outcome(Status.TIMEOUT, Phase.BUILD, (text,))
+        except wire.Closed:
+            end = builder.wait(5)
+            text = f"the build's process ended: {end.text(settings.memory_bytes)}"
+            failed = Outcome(Status.COMPILE_ERROR, Phase.BUILD, (text,), log=end.log)
+        builder.kill()
+        shutil.rmtree(builder.walls.scratch, ignore_errors=True)
+        if failed is not None:
+            shutil.rmtree(part, ignore_errors=True)
+            return failed, None
+        return None, str(cache.keep(kernel.id, part))
+
+    def _cache(self, settings: EvaluatorConfig) -> BuildCache:
+        if self._builds is None:
+            base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+            root = Path(settings.cache_dir or os.path.join(base, "kbexp", "builds"))
+            known = self.environment
+            tools = toolchain(known.get("torch", ""), known.get("compute_capability", ""))
+            self._builds = BuildCache(root, tools)
+        return self._builds
+
+    def _spawn(
+        self,
+        role: str,
+        settings: EvaluatorConfig,
+        order: Mapping[str, object] | None = None,
+        keep: str | None = None,
+        keep_out: bool = False,
+        level: str | None = None,
+    ) -> Child:
+        if self._zygote is None:
+            raise wire.Closed("the zygote has gone")
+        number = next(self._numbers)
+        scratch = self._folder / f"{role}-{number}"
+        scratch.mkdir(mode=0o755)
+        walls = Walls(
+            level=level or self.isolation,
+            scratch=str(scratch),
+            user=FIRST_USER + number % USERS,
+            memory_bytes=settings.memory_bytes * (2 if role == "judge" else 1),
+            keep=keep,
+            keep_out=keep_out,
+            cuda=self.device != "cpu" and role != "builder",
+        )
+        return self._zygote.spawn(role, walls, order or {})
+
+    def _start_zygote(self) -> None:
+        zygote = Zygote(self._env)
+        try:
+            zygote.wait_ready()
+        except (wire.Closed, wire.TooLate):
+            zygote.close()
+            raise EvaluatorUnavailable(
+                "The evaluator did not start: a process that imports torch died; what it said "
+                "stands above."
+            ) from None
+        self._zygote = zygote
+
+    def _probe(self) -> str:
+        """Return the strongest level of walls that stands here."""
+        if self._settings.isolation != "auto":
+            wanted: tuple[str, ...] = (self._settings.isolation,)
+        else:
+            wanted = LEVELS[0 if os.geteuid() == 0 else 1 :]
+        said = ""
+        for level in wanted:
+            child = self._spawn("probe", self._settings, level=level)
+            try:
+                end = child.wait(30)
+            except wire.TooLate:
+                end = child.kill()
+            shutil.rmtree(child.walls.scratch, ignore_errors=True)
+            if end.exit == 0:
+                return level
+            said = end.log
+        raise EvaluatorUnavailable(
+            f"evaluator.isolation={self._settings.isolation} does not work on this machine "
+            f"({said.strip()[-200:]}); use evaluator.isolation=auto."
+        )
+
+    def _restart(self) -> str:
+        """Start afresh after a process of our own died; return what the judge said last."""
+        said = self._drop_judge()
+        if self._zygote is not None:
+            self._zygote.close()
+            self._zygote = None
+        self._start_zygote()
+        return f"; the judge said: {said[-500:]}" if said else ""
+
+    def _verdict(
+        self, task: Task, kernel: Kernel, outcome: Outcome, queue_s: float, build_s: float
+    ) -> Verdict:
+        return Verdict(
+            kernel_id=kernel.id,
+            task_id=task.id,
+            status=outcome.status,
+            phase=outcome.phase,
+            device=self.environment.get("device_name", self.device),
+            isolation=self.isolation,
+            reasons=outcome.reasons,
+            log=outcome.log,
+            time_ms=outcome.time_ms,
+            reference_ms=outcome.reference_ms,
+            speedup=outcome.speedup,
+            metrics=outcome.metrics,
+            phases=Phases(queue_s, build_s, outcome.correctness_s, outcome.timing_s),
+            environment=self.environment,
+        )
+
+

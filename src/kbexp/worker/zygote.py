@@ -1,0 +1,78 @@
+"""A process that has imported torch and waits to be forked.
+
+`python -m kbexp.worker.zygote FD`: orders come over the socket FD, each with the descriptors that
+the forked process is to have. The zygote makes no CUDA context and runs no parallel region: a
+child of a process that did either can hang (its threads are not forked with it).
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+from kbexp.worker import wire
+from kbexp.worker.sandbox import Walls
+from kbexp.worker.supervisor import Role, supervise
+
+
+def warm() -> None:
+    """Import what kernels and judges use, so that their processes need not."""
+    import ctypes  # noqa: F401
+    import importlib.util  # noqa: F401
+    import inspect  # noqa: F401
+
+    import numpy  # noqa: F401
+    import torch
+    import torch.nn.functional  # noqa: F401
+    import torch.utils.cpp_extension  # noqa: F401
+
+    try:
+        import triton  # noqa: F401
+        import triton.language  # noqa: F401
+    except ImportError:
+        pass
+    torch.manual_seed(0)
+    gc.collect()
+    # Frozen objects are not touched by the children's collections: their pages stay shared.
+    gc.freeze()
+
+
+def roles() -> dict[str, Role]:
+    """Return what a forked process can be, by name."""
+    from kbexp.worker import build, judge, runner
+
+    return {"runner": runner.main, "judge": judge.main, "builder": build.main, "probe": probe}
+
+
+def probe(order: dict[str, Any], fds: list[int]) -> None:
+    """Do nothing: that the walls stood is the answer."""
+
+
+def serve(control: socket.socket) -> None:
+    """Fork what is ordered until the worker goes away."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warm()
+    known = roles()
+    base_env = dict(os.environ)
+    wire.send(control, {"ready": True})
+    while True:
+        try:
+            order, fds = wire.receive(control)
+        except wire.Closed:
+            return
+        if os.fork() == 0:
+            control.close()
+            supervise(
+                Walls.from_record(order["walls"]), base_env, known[order["role"]], order, fds
+            )
+        for fd in fds:
+            os.close(fd)
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])))

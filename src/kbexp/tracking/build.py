@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from kbexp.config import LoggerConfig
+from kbexp.errors import KbexpError
 from kbexp.tracking.follow import Tracker
 from kbexp.tracking.run_info import RunInfo
+
+CONSOLES = ("auto", "live", "plain", "off")
+WANDB_MODES = ("offline", "online", "disabled")
 
 
 def trackers(config: LoggerConfig, run: RunInfo) -> list[Tracker]:
@@ -13,4 +19,34 @@ def trackers(config: LoggerConfig, run: RunInfo) -> list[Tracker]:
     They do nothing until events reach them (`Journal.subscribe`), so that a broken one cannot
     keep a run from starting. Raises KbexpError for a setting that means nothing.
     """
-    raise NotImplementedError
+    _check("console", config.console, CONSOLES)
+    _check("wandb_mode", config.wandb_mode, WANDB_MODES)
+    chosen: list[Tracker] = []
+    if config.console != "off":
+        from kbexp.tracking.console import Console
+
+        chosen.append(Console(run, mode=config.console))
+    if config.mlflow:
+        from kbexp.tracking.mlflow_tracker import MlflowTracker
+
+        chosen.append(MlflowTracker(run, resolve_uri(config.mlflow_uri, run.launch_dir)))
+    if config.wandb and config.wandb_mode != "disabled":
+        from kbexp.tracking.wandb_tracker import WandbTracker
+
+        chosen.append(WandbTracker(run, mode=config.wandb_mode))
+    return chosen
+
+
+def resolve_uri(uri: str, launch_dir: Path) -> str:
+    """Return an MLflow address with a relative SQLite path made absolute from `launch_dir`."""
+    scheme, separator, path = uri.partition(":///")
+    if not separator or not scheme.startswith("sqlite") or not path or path == ":memory:":
+        return uri
+    return f"{scheme}:///{launch_dir.absolute() / path}"
+
+
+def _check(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise KbexpError(
+            f"logger.{name}={value} means nothing; choose one of {', '.join(choices)}."
+        )

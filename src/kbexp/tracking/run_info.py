@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kbexp.config import BudgetConfig
+from kbexp.config import BudgetConfig, Metric
+from kbexp.summary import RunSummary
+
+JOURNAL_NAME = "journal.jsonl"
+
+_SECRET = re.compile(r"(api_?key|token|secret|password|passwd|credentials?|authorization)$", re.I)
+_LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +24,7 @@ class RunInfo:
 
     `folder` is the run's own (journal, result), `launch_dir` where the person started the
     program: relative paths and addresses in the settings are meant from there. `config` is the
-    resolved configuration, plain and without keys. `budget` gives the progress bar its ends.
+    resolved configuration, plain and without keys. `budget` gives the progress bars their ends.
     """
 
     folder: Path
@@ -25,3 +33,52 @@ class RunInfo:
     config: Mapping[str, Any]
     launch_dir: Path
     budget: BudgetConfig = field(default_factory=BudgetConfig)
+
+    @property
+    def journal(self) -> Path:
+        """The run's journal, as an absolute path."""
+        return (self.folder / JOURNAL_NAME).absolute()
+
+    def setting(self, path: str) -> Any:
+        """Return a setting by its dotted name, or None where there is none."""
+        value: Any = self.config
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value
+
+    def summary(self) -> RunSummary:
+        """Return an empty summary that counts as this run's settings say."""
+        price = self.setting("gpu.price_usd_per_s")
+        metric = self.setting("metric")
+        return RunSummary(
+            gpu_usd_per_s=float(price) if isinstance(price, int | float) else 0.0,
+            metric=Metric(str(metric)) if metric in set(Metric) else Metric.speedup,
+        )
+
+    def public_config(self) -> dict[str, Any]:
+        """Return the configuration with whatever looks like a key or a login blotted out."""
+        return {str(key): _public(str(key), value) for key, value in self.config.items()}
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return a nested configuration as dotted names and texts."""
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{name}.")
+        elif isinstance(value, str):
+            flat[name] = value
+        else:
+            flat[name] = json.dumps(value, default=str)
+    return flat
+
+
+def _public(key: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _public(str(name), item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_public(key, item) for item in value]
+    if isinstance(value, str):
+        return "***" if value and _SECRET.search(key) else _LOGIN.sub("***@", value)
+    return value

@@ -1,0 +1,84 @@
+"""A run on the terminal: a live view, or one line an event where there is no terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, TextIO
+
+from kbexp.events import Event
+from kbexp.tracking.figures import TIMES
+from kbexp.tracking.plain import QUIET, best_words, event_line
+from kbexp.tracking.run_info import RunInfo
+from kbexp.tracking.text import one_line
+
+if TYPE_CHECKING:
+    from kbexp.tracking.live import LiveView
+
+
+class Console:
+    """Shows a run on `stream`, which is stderr unless given.
+
+    `mode` is live, plain, or auto: live on a terminal that can move its cursor. What a journal
+    holds from before this moment, on resuming, is summed up in one line.
+    """
+
+    name = "console"
+
+    def __init__(self, run: RunInfo, mode: str = "auto", stream: TextIO | None = None) -> None:
+        self._run = run
+        self._stream = sys.stderr if stream is None else stream
+        self._live = mode == "live" or (mode == "auto" and _can_draw(self._stream))
+        self._summary = run.summary()
+        self._verbose = run.setting("verbose") is True
+        self._view: LiveView | None = None
+        self._opened_at = time.time()
+        self._past = False
+
+    def on_event(self, event: Event) -> None:
+        """Show the event."""
+        if self._live:
+            if self._view is None:
+                from kbexp.tracking.live import LiveView
+
+                self._view = LiveView(self._run, self._stream)
+            self._view.on_event(event)
+            return
+        if event.time < self._opened_at:
+            self._past = True
+            self._summary.apply(event)
+            return
+        if self._past:
+            self._past = False
+            self._print(
+                f"resumed after {self._summary.evaluations} evaluations, "
+                f"{best_words(self._summary.best)}"
+            )
+        self._summary.apply(event)
+        if self._verbose or not isinstance(event, QUIET):
+            self._write(event_line(event, self._summary, self._run.name))
+
+    def close(self, state: str) -> None:
+        """Leave the last view standing."""
+        if self._view is not None:
+            self._view.close(state)
+
+    def _print(self, words: str) -> None:
+        at = time.strftime("%H:%M:%S")
+        self._write(f"{at}  {one_line(self._run.name, 60)}  {words}")
+
+    def _write(self, line: str) -> None:
+        if not _speaks_utf8(self._stream):
+            line = line.replace(TIMES, "x").encode("ascii", "replace").decode()
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+
+def _can_draw(stream: TextIO) -> bool:
+    moves = os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
+    return moves and stream.isatty() and _speaks_utf8(stream)
+
+
+def _speaks_utf8(stream: TextIO) -> bool:
+    return (stream.encoding or "utf-8").lower().replace("-", "") == "utf8"

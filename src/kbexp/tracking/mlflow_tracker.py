@@ -1,0 +1,246 @@
+"""One MLflow run for every search, in a local SQLite store unless told otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kbexp.errors import KbexpError
+from kbexp.events import Event, RunStarted, VerdictReached
+from kbexp.kernel import text_id
+from kbexp.tracking.lines import encode
+from kbexp.tracking.points import point
+from kbexp.tracking.run_info import RunInfo, flatten
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+FLUSH_S = 1.0
+BATCH = 900
+"""MLflow takes at most 1000 points in one batch."""
+
+STATUSES = {"complete": "FINISHED", "failed": "FAILED"}
+"""MLflow's word for how a run ended; KILLED for all others."""
+
+KEY_TAG = "kbexp.journal_key"
+VALUE_CHARS = 5000
+
+
+class MlflowTracker:
+    """Follows a run into MLflow; the experiment is the run's `project`.
+
+    A run is found again by its journal's first line, and points carry the journal's times: a
+    resumed or replayed journal completes the MLflow run it had.
+    """
+
+    name = "mlflow"
+
+    def __init__(self, run: RunInfo, uri: str) -> None:
+        self._run = run
+        self._uri = uri
+        self._summary = run.summary()
+        self._client: MlflowClient | None = None
+        self._run_id = ""
+        self._device = ""
+        self._waiting: list[Metric] = []
+        self._flushed_at = 0.0
+
+    def on_event(self, event: Event) -> None:
+        """Note the event's figures; they are sent in batches, at least a second apart."""
+        self._summary.apply(event)
+        if self._client is None:
+            self._open(event)
+        assert self._client is not None
+        if isinstance(event, VerdictReached) and event.verdict.device != self._device:
+            self._device = event.verdict.device
+            self._client.set_tag(self._run_id, "kbexp.device", self._device[:VALUE_CHARS])
+        values = point(event, self._summary)
+        if values is not None:
+            from mlflow.entities import Metric
+
+            at_ms, step = round(event.time * 1e3), self._summary.evaluations
+            self._waiting += [Metric(k, v, at_ms, step) for k, v in values.items()]
+        if time.monotonic() - self._flushed_at >= FLUSH_S or len(self._waiting) >= BATCH:
+            self._flush()
+
+    def close(self, state: str) -> None:
+        """Send what waits, store the files and end the MLflow run."""
+        if self._client is None:
+            return
+        self._flush()
+        client, run_id = self._client, self._run_id
+        client.set_tag(run_id, "kbexp.state", state)
+        if state != "dropped":
+            self._store_files(client, run_id)
+        ended_at = self._summary.last_time
+        client.set_terminated(
+            run_id,
+            STATUSES.get(state, "KILLED"),
+            end_time=None if ended_at is None else round(ended_at * 1e3),
+        )
+
+    def _open(self, first: Event) -> None:
+        """Open the store and find this journal's MLflow run in it, or make one."""
+        prepare(self._uri)
+        client = _client(self._uri)
+        experiment_id = _experiment(client, self._run.project, self._uri)
+        key = text_id(encode(first).decode())
+        found = client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)
+        if found:
+            run = found[0]
+            client.update_run(run.info.run_id, status="RUNNING")
+        else:
+            run = client.create_run(
+                experiment_id,
+                start_time=round(first.time * 1e3),
+                tags=self._tags(first) | {KEY_TAG: key},
+                run_name=self._run.name[:250],
+            )
+        self._run_id = run.info.run_id
+        self._log_params(client, run.data.params)
+        self._client = client
+
+    def _log_params(self, client: MlflowClient, stored: dict[str, str]) -> None:
+        """Store the settings; MLflow never changes one, so what a resumed run changed is a tag."""
+        from mlflow.entities import Param, RunTag
+
+        flat = flatten(self._run.public_config())
+        wanted = {_key(name): value[:VALUE_CHARS] for name, value in flat.items()}
+        params = [Param(k, v) for k, v in wanted.items() if k not in stored]
+        changed = [
+            RunTag(f"resumed.{k}"[:250], v) for k, v in wanted.items() if stored.get(k, v) != v
+        ]
+        for start in range(0, len(params), 100):
+            client.log_batch(self._run_id, params=params[start : start + 100])
+        for start in range(0, len(changed), 100):
+            client.log_batch(self._run_id, tags=changed[start : start + 100])
+
+    def _tags(self, first: Event) -> dict[str, str]:
+        tags = {
+            "kbexp.journal": str(self._run.journal),
+            "mlflow.source.name": "kbexp",
+            "mlflow.source.type": "LOCAL",
+        }
+        commit = first.about.get("git_commit") if isinstance(first, RunStarted) else None
+        commit = commit if isinstance(commit, str) and commit else git_commit(self._run.launch_dir)
+        return tags | ({"mlflow.source.git.commit": commit} if commit else {})
+
+    def _flush(self) -> None:
+        assert self._client is not None
+        self._flushed_at = time.monotonic()
+        while self._waiting:
+            self._client.log_batch(self._run_id, metrics=self._waiting[:BATCH])
+            del self._waiting[:BATCH]
+
+    def _store_files(self, client: MlflowClient, run_id: str) -> None:
+        best = self._summary.best
+        if best is not None and best.source:
+            source = best.source.encode("utf-8", "replace").decode()
+            client.log_text(run_id, source, "best_kernel.py")
+        client.log_dict(run_id, self._run.public_config(), "config.yaml")
+        result = self._run.folder / "result.json"
+        if result.is_file():
+            client.log_artifact(run_id, str(result))
+        else:
+            client.log_dict(run_id, self._summary.to_record(), "result.json")
+        if self._run.journal.is_file():
+            client.log_artifact(run_id, str(self._run.journal))
+
+
+def prepare(uri: str) -> None:
+    """Create the store at `uri` if it is a SQLite file that is not there yet.
+
+    Processes that open a new database at once break each other's migrations: a lock on a file
+    beside it lets one of them do it while the others wait. The parent of a sweep may call this
+    before its runs start; each run calls it too. `uri` is absolute (`build.resolve_uri`).
+    Raises KbexpError where the folder cannot be written.
+    """
+    database = _sqlite_file(uri)
+    if database is None:
+        return
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(database.with_name(database.name + ".lock")):
+            _client(uri).search_experiments(max_results=1)
+    except OSError as error:
+        raise KbexpError(
+            f"The MLflow store {database} cannot be made ({error.strerror}); choose another place "
+            "with logger.mlflow_uri."
+        ) from error
+
+
+def git_commit(folder: Path) -> str:
+    """Return the commit checked out at `folder`, or "" where it is in no git repository."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _client(uri: str) -> MlflowClient:
+    """Import MLflow, which then reports no usage and no migrations, and return a client."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return MlflowClient(tracking_uri=uri)
+
+
+def _experiment(client: MlflowClient, name: str, uri: str) -> str:
+    """Return the id of the experiment; its files lie beside the database, not where one stands."""
+    from mlflow.exceptions import MlflowException
+
+    database = _sqlite_file(uri)
+    files = None if database is None else (database.parent / "mlartifacts" / text_id(name)[:8])
+    location = None if files is None else files.as_uri()
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=location))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        raise KbexpError(
+            f"The MLflow experiment {name} was deleted; restore it with `mlflow experiments "
+            f"restore -x {found.experiment_id}` or choose another project=…"
+        )
+    return str(found.experiment_id)
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    scheme, separator, path = uri.partition(":///")
+    if not separator or not scheme.startswith("sqlite") or path in ("", ":memory:"):
+        return None
+    return Path(path.partition("?")[0])
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _key(name: str) -> str:
+    """Return a setting's name in the letters that MLflow allows."""
+    allowed = "".join(c if c.isalnum() or c in "_-. /:" else "_" for c in name)
+    return allowed[:250]

@@ -1,0 +1,104 @@
+"""Events as lines of text, for logs and pipes."""
+
+from __future__ import annotations
+
+import time
+
+from kbexp.events import (
+    DuplicateFound,
+    EvaluationBegun,
+    Event,
+    ProposalAsked,
+    ProposalReceived,
+    RunEnded,
+    RunStarted,
+    StepDone,
+    VerdictReached,
+)
+from kbexp.summary import Judged, RunSummary
+from kbexp.tracking.figures import count, dollars, duration, interval, milliseconds
+from kbexp.tracking.text import one_line
+from kbexp.verdict import Verdict
+
+QUIET = (ProposalAsked, EvaluationBegun)
+"""Events that say only that something has begun."""
+
+
+def event_line(event: Event, summary: RunSummary, name: str) -> str:
+    """Return one line for an event that `summary` has taken in, safe to print."""
+    at = time.strftime("%H:%M:%S", time.localtime(event.time))
+    return f"{at}  {one_line(name, 60)}  {_what(event, summary)}"
+
+
+def outcome(verdict: Verdict) -> str:
+    """Return a verdict in a few words: figures where it is correct, else its first reason."""
+    if verdict.correct:
+        parts = [interval(verdict.speedup)] if verdict.speedup else []
+        parts += [milliseconds(verdict.time_ms.value)] if verdict.time_ms else []
+        return "  ".join(parts)
+    reason = next((reason for reason in verdict.reasons if reason.strip()), "")
+    return one_line(reason) or f"while {verdict.phase!s}"
+
+
+def status_words(verdict: Verdict) -> str:
+    """Return a verdict's status as words."""
+    return str(verdict.status).replace("_", " ")
+
+
+def best_words(best: Judged | None) -> str:
+    """Return the best so far in a few words."""
+    if best is None:
+        return "no correct kernel yet"
+    speedup = best.verdict.speedup
+    return f"best {interval(speedup)}" if speedup else f"best score {best.score:.4g}"
+
+
+def _what(event: Event, summary: RunSummary) -> str:
+    match event:
+        case RunStarted():
+            return "run started"
+        case ProposalAsked():
+            return f"proposal {event.number} asked, from {_short(event.parents)}"
+        case ProposalReceived():
+            return _proposal(event)
+        case EvaluationBegun():
+            return f"kernel {event.kernel_id[:8]} being judged, {_origin(event.number)}"
+        case VerdictReached():
+            verdict = event.verdict
+            return (
+                f"evaluation {summary.evaluations}  kernel {one_line(verdict.kernel_id[:8])}  "
+                f"{status_words(verdict)}  {outcome(verdict)}  ({best_words(summary.best)})"
+            )
+        case DuplicateFound():
+            return f"proposal {event.number} is kernel {one_line(event.kernel_id[:8])} again"
+        case StepDone():
+            return (
+                f"step {event.step} done  {best_words(summary.best)}  {summary.evaluations} "
+                f"evaluations, {summary.proposals} proposals, "
+                f"{dollars(summary.llm_usd + summary.gpu_usd)}"
+            )
+        case RunEnded():
+            reason = f": {one_line(event.reason)}" if event.reason else ""
+            return (
+                f"run {one_line(event.state, 20)}{reason}  {best_words(summary.best)}  "
+                f"{summary.evaluations} evaluations, {summary.correct} correct, "
+                f"{duration(summary.wall_s)}, {dollars(summary.llm_usd + summary.gpu_usd)}"
+            )
+
+
+def _proposal(event: ProposalReceived) -> str:
+    proposal = event.proposal
+    usage = proposal.usage
+    price = "unknown price" if usage.cost_usd is None else dollars(usage.cost_usd)
+    cost = f"{count(usage.input_tokens)}+{count(usage.output_tokens)} tokens, {price}"
+    if proposal.kernel is None:
+        return f"proposal {proposal.number} failed: {one_line(proposal.error)}  ({cost})"
+    return f"proposal {proposal.number} is kernel {proposal.kernel.id[:8]}  ({cost})"
+
+
+def _origin(number: int | None) -> str:
+    return "the first kernel" if number is None else f"proposal {number}"
+
+
+def _short(parents: tuple[str, ...]) -> str:
+    return ", ".join(one_line(parent[:8]) for parent in parents[:3]) or "nothing"

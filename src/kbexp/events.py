@@ -66,11 +66,16 @@ class VerdictReached:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DuplicateFound:
-    """A proposal whose kernel the archive holds already; it is not judged again."""
+    """A proposal whose kernel the archive holds already; it is not judged again.
+
+    `kernel_id` is the kernel that is held. It is another than the proposal's own where an ε-net
+    dropped the proposal for lying within ε of it; `distance` is then how far apart they lie.
+    """
 
     event: ClassVar[str] = "duplicate"
     kernel_id: str
     number: int
+    distance: float = 0.0
     time: float = field(default_factory=time.time)
 
 
@@ -126,7 +131,9 @@ def to_record(event: Event) -> Record:
         case VerdictReached():
             record |= event.verdict.to_record()
         case DuplicateFound():
-            record |= {"kernel_id": event.kernel_id, "number": event.number}
+            record |= {
+                "kernel_id": event.kernel_id, "number": event.number, "distance": event.distance
+            }
         case StepDone():
             record |= {
                 "step": event.step,
@@ -165,7 +172,10 @@ def from_record(record: Mapping[str, Any]) -> Event:
             return VerdictReached(verdict=Verdict.from_record(record), time=at)
         case DuplicateFound.event:
             return DuplicateFound(
-                kernel_id=str(record["kernel_id"]), number=int(record["number"]), time=at
+                kernel_id=str(record["kernel_id"]),
+                number=int(record["number"]),
+                distance=float(record.get("distance", 0.0)),
+                time=at,
             )
         case StepDone.event:
             return StepDone(

@@ -1,1 +1,19 @@
+"""Search: decides which kernels to ask for and which to judge; knows no device and no model."""
 
+from kbexp.search.algorithm import validate
+from kbexp.search.archive import Archive
+from kbexp.search.loop import Outcome, RunState, search
+from kbexp.search.priority import best_candidate
+from kbexp.search.score import SCORES, Score, score_named
+
+__all__ = [
+    "SCORES",
+    "Archive",
+    "Outcome",
+    "RunState",
+    "Score",
+    "best_candidate",
+    "score_named",
+    "search",
+    "validate",
+]

@@ -1,0 +1,177 @@
+"""The budget of a run: what was spent, what is still allowed, and when it is over.
+
+`Spending` is a fold over events, so that a run that is read back from its journal has spent what
+it had spent. `Budget` holds the limits and the clock.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kbexp.candidate import Proposal
+from kbexp.config import BudgetConfig
+from kbexp.errors import KbexpError
+from kbexp.events import Event, ProposalReceived, RunStarted, VerdictReached
+from kbexp.verdict import Verdict
+
+
+@dataclass(slots=True)
+class Spending:
+    """What a run has used so far.
+
+    `proposals` counts answered calls, failed ones too; `evaluations` counts kernels that have a
+    verdict, each once, however often it was judged. `device_s` is the time that evaluations spent
+    on building, correctness and timing, without their time in a queue. `wall_s` adds up the time
+    between events; the gap before a `run_started` is a pause between two sessions and not counted.
+    The largest call and evaluation stand for those that are in flight.
+    """
+
+    proposals: int = 0
+    evaluations: int = 0
+    llm_usd: float = 0.0
+    largest_call_usd: float = 0.0
+    unpriced_calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    device_s: float = 0.0
+    largest_evaluation_s: float = 0.0
+    wall_s: float = 0.0
+    _judged: set[str] = field(default_factory=set, repr=False)
+    _last_time: float | None = field(default=None, repr=False)
+
+    def apply(self, event: Event) -> None:
+        """Take one event into account."""
+        if self._last_time is not None and not isinstance(event, RunStarted):
+            self.wall_s += max(0.0, event.time - self._last_time)
+        self._last_time = event.time
+        if isinstance(event, ProposalReceived):
+            self._add_call(event.proposal)
+        elif isinstance(event, VerdictReached):
+            self._add_evaluation(event.verdict)
+
+    def _add_call(self, proposal: Proposal) -> None:
+        usage = proposal.usage
+        self.proposals += 1
+        self.input_tokens += usage.input_tokens
+        self.output_tokens += usage.output_tokens
+        cost = usage.cost_usd
+        if cost is not None and math.isfinite(cost) and cost >= 0:
+            self.llm_usd += cost
+            self.largest_call_usd = max(self.largest_call_usd, cost)
+        elif usage.input_tokens or usage.output_tokens or not proposal.error:
+            self.unpriced_calls += 1  # a failed call that used no token cost nothing
+
+    def _add_evaluation(self, verdict: Verdict) -> None:
+        if verdict.kernel_id not in self._judged:
+            self._judged.add(verdict.kernel_id)
+            self.evaluations += 1
+        phases = verdict.phases
+        seconds = phases.build_s + phases.correctness_s + phases.timing_s
+        self.device_s += seconds
+        self.largest_evaluation_s = max(self.largest_evaluation_s, seconds)
+
+
+class Budget:
+    """The limits of one run and its clock, which starts when the budget is made.
+
+    `gpu_usd_per_s` is the price of the device, 0 where it costs nothing; `clock` returns seconds
+    that never run backwards. Raises KbexpError for a limit that is not a number from 0 up.
+
+    What is in flight is reserved: a proposal is begun only where the limits still hold after all
+    calls and evaluations in flight have come in, each taken to be as dear as the dearest so far.
+    `evaluations` and `proposals` are therefore never exceeded, `llm_usd` and `gpu_usd` by one
+    call at most (more only where calls in flight turn out dearer than every one before them).
+    """
+
+    def __init__(
+        self,
+        config: BudgetConfig,
+        *,
+        gpu_usd_per_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        for name in ("evaluations", "proposals", "wall_s", "llm_usd", "gpu_usd"):
+            limit = getattr(config, name)
+            if limit is not None and not limit >= 0:
+                raise KbexpError(
+                    f"budget.{name} is {limit}: give a number from 0 up, or null for no limit."
+                )
+        self._config = config
+        self._gpu_usd_per_s = gpu_usd_per_s
+        self._clock = clock
+        self._began = clock()
+        self._earlier_s = 0.0
+
+    def resume(self, spending: Spending) -> None:
+        """Count the wall time of earlier sessions of the same run, as `spending` knows it."""
+        self._earlier_s = spending.wall_s
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds of wall time used, earlier sessions included."""
+        return self._earlier_s + self._clock() - self._began
+
+    def gpu_usd(self, spending: Spending) -> float:
+        """Return what the device's time has cost so far."""
+        return spending.device_s * self._gpu_usd_per_s
+
+    def out_of_time(self) -> str | None:
+        """Return a sentence once the wall time is used up, None before."""
+        limit = self._config.wall_s
+        if limit is not None and self.elapsed_s >= limit:
+            return f"The budget of {limit:g} s of wall time is spent."
+        return None
+
+    def exhausted(self, spending: Spending) -> str | None:
+        """Return a sentence that names the first limit reached, None where all hold."""
+        config = self._config
+        if (reason := self.out_of_time()) is not None:
+            return reason
+        if config.evaluations is not None and spending.evaluations >= config.evaluations:
+            return f"The budget of {config.evaluations} evaluations is spent."
+        if config.proposals is not None and spending.proposals >= config.proposals:
+            return f"The budget of {config.proposals} proposals is spent."
+        if config.llm_usd is not None and spending.llm_usd >= config.llm_usd:
+            return f"The budget of ${config.llm_usd:g} for the model is spent."
+        if config.gpu_usd is not None and self.gpu_usd(spending) >= config.gpu_usd:
+            return f"The budget of ${config.gpu_usd:g} for the device is spent."
+        return None
+
+    def room(self, spending: Spending, *, calls: int, evaluations: int) -> bool:
+        """True where one more proposal, and the evaluation of its kernel, may begin.
+
+        `calls` model calls are in flight, each of which may bring a kernel to judge, and
+        `evaluations` kernels are being judged or wait to be.
+        """
+        config = self._config
+        pending = calls + evaluations
+        if self.out_of_time() is not None:
+            return False
+        if config.evaluations is not None and spending.evaluations + pending >= config.evaluations:
+            return False
+        if config.proposals is not None and spending.proposals + calls >= config.proposals:
+            return False
+        if config.llm_usd is not None:
+            if calls and not spending.proposals:
+                return False  # the first call alone shows what a call costs
+            if spending.llm_usd + calls * spending.largest_call_usd >= config.llm_usd:
+                return False
+        if config.gpu_usd is not None:
+            reserved_usd = pending * spending.largest_evaluation_s * self._gpu_usd_per_s
+            if self.gpu_usd(spending) + reserved_usd >= config.gpu_usd:
+                return False
+        return True
+
+    def check_prices(self, spending: Spending) -> None:
+        """Raise KbexpError where a limit in dollars cannot be held because a price is unknown."""
+        config = self._config
+        if config.llm_usd is None or config.allow_unknown_price or not spending.unpriced_calls:
+            return
+        raise KbexpError(
+            f"budget.llm_usd={config.llm_usd:g} cannot be held because the model's price is "
+            "unknown: set llm.input_usd_per_mtok and llm.output_usd_per_mtok, or "
+            "budget.allow_unknown_price=true to run on with those calls uncounted."
+        )

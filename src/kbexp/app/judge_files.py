@@ -1,0 +1,73 @@
+"""Judging kernels by hand: files in, one JSON line a kernel out."""
+
+from __future__ import annotations
+
+import glob
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from kbexp.app.configuration import typed
+from kbexp.app.standalone import kernel_text
+from kbexp.config import EvaluateConfig
+from kbexp.errors import KbexpError
+from kbexp.kernel import Kernel
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def judge_files(composed: DictConfig, out: TextIO = sys.stdout) -> None:
+    """Judge the kernels that `composed.kernel` names; write a JSON line for each, in order.
+
+    A line is the verdict's record and the kernel's `file`. Raises KbexpError where a file cannot
+    be read, before anything is judged, and where nothing can be judged.
+    """
+    from kbexp.evaluation import open_evaluator
+    from kbexp.tasks.load import load
+
+    config = typed(composed, EvaluateConfig)
+    kernels = [(path, read_kernel(path)) for path in kernel_files(config.kernel)]
+    task = load(config.task, config.gpu.sizes)
+    with open_evaluator(config.gpu, config.evaluator) as evaluator:
+        futures = [(path, evaluator.submit(task, kernel)) for path, kernel in kernels]
+        for path, future in futures:
+            record = {"file": str(path), **future.result().to_record()}
+            out.write(json.dumps(record, allow_nan=False) + "\n")
+            out.flush()
+
+
+def kernel_files(named: object) -> list[Path]:
+    """Return the files that a name, a pattern or a list of them stands for, each once, in order.
+
+    A name that is a file's is taken as it stands, whatever characters it holds. Raises KbexpError
+    where one of them stands for nothing.
+    """
+    names = named if isinstance(named, list) else [named]
+    found: dict[Path, None] = {}
+    for name in names:
+        path = Path(str(name)).expanduser()
+        matches = [path] if path.exists() else []
+        matches = matches or [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+        if not matches:
+            raise KbexpError(f"There is no kernel {name}: give a file that exists, as kernel=FILE.")
+        found |= dict.fromkeys(matches)
+    if not found:
+        raise KbexpError("kernel=[] names no kernel: give at least one file, as kernel=FILE.")
+    return list(found)
+
+
+def read_kernel(path: Path) -> Kernel:
+    """Return a file as a kernel, without the check that a run appends to its best one.
+
+    Bytes that are no UTF-8 are replaced: what is no Python is the judge's to say. Raises
+    KbexpError where the file cannot be read.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8", "replace")
+    except OSError as error:
+        raise KbexpError(
+            f"The kernel {path} cannot be read ({error.strerror}): give a file that can."
+        ) from error
+    return Kernel(kernel_text(text))

@@ -1,0 +1,151 @@
+"""`result.json`: what a run came to, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import kbexp
+from kbexp.config import RunConfig
+from kbexp.summary import RunSummary
+from kbexp.verdict import Interval, Record
+
+SCHEMA = 1
+"""Counts up when a key of `result.json` goes or changes its meaning."""
+
+NAME = "result.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What `result.json` says; `task` is the task's name, `device` the device's own."""
+
+    state: str
+    reason: str
+    task: str
+    device: str
+    config: RunConfig
+    summary: RunSummary
+    wall_s: float
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def to_record(self) -> Record:
+        """Return the content of `result.json`."""
+        counted, config = self.summary, self.config
+        return {
+            "schema": SCHEMA,
+            "state": self.state,
+            "reason": self.reason,
+            "task": self.task,
+            "gpu": config.gpu.name,
+            "device": self.device,
+            "algorithm": config.algorithm.name,
+            "llm": config.llm.name,
+            "seed": config.seed,
+            "counts": {
+                "proposals": counted.proposals,
+                "evaluations": counted.evaluations,
+                "correct": counted.correct,
+                "duplicates": counted.duplicates,
+            },
+            "best": _best(counted),
+            "cost": {
+                "llm_usd": counted.llm_usd,
+                "gpu_usd": counted.gpu_usd,
+                "input_tokens": counted.input_tokens,
+                "output_tokens": counted.output_tokens,
+            },
+            "wall_s": self.wall_s,
+            "environment": self.environment,
+        }
+
+
+def _best(summary: RunSummary) -> Record | None:
+    if summary.best is None:
+        return None
+    verdict = summary.best.verdict
+
+    def ends(interval: Interval | None) -> tuple[float | None, float | None, float | None]:
+        return (interval.value, interval.low, interval.high) if interval else (None, None, None)
+
+    speedup, low, high = ends(verdict.speedup)
+    return {
+        "kernel_id": verdict.kernel_id,
+        "speedup": speedup,
+        "speedup_low": low,
+        "speedup_high": high,
+        "time_ms": ends(verdict.time_ms)[0],
+        "reference_ms": ends(verdict.reference_ms)[0],
+    }
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Put a text on the disk under its name in one step: readers see the old file or the new."""
+    fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8", errors="surrogatepass", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_result(folder: Path, result: Result) -> None:
+    """Write `result.json` into a run's folder."""
+    record: dict[str, Any] = result.to_record()
+    write_atomically(folder / NAME, json.dumps(record, indent=2, allow_nan=False) + "\n")
+
+
+def environment() -> dict[str, str]:
+    """Return what the run ran on: versions, platform, processor and, in a checkout, the commit."""
+    found = {
+        "python": platform.python_version(),
+        "torch": importlib.metadata.version("torch"),
+        "kbexp": kbexp.__version__,
+        "platform": platform.platform(),
+        "cpu": _processor(),
+    }
+    commit = _commit(Path(kbexp.__file__).resolve().parents[2])
+    if commit:
+        found["git_commit"] = commit
+    return found
+
+
+def _commit(folder: Path) -> str:
+    """Return the commit of a checkout, with -dirty where files were changed; "" elsewhere."""
+    if not (folder / ".git").exists():
+        return ""
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _processor() -> str:
+    """Return the processor's name for itself, or its architecture."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,191 @@
+"""From a composed configuration to a finished run in its folder."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import kbexp
+from kbexp.app.checks import check_folder, check_key
+from kbexp.app.configuration import typed
+from kbexp.app.explain import Stopped
+from kbexp.app.first import first_kernel
+from kbexp.app.result import Result, environment, write_atomically, write_result
+from kbexp.app.standalone import standalone
+from kbexp.app.stop import StopFlag
+from kbexp.budget import Budget
+from kbexp.config import Provider, RunConfig
+from kbexp.errors import KbexpError
+from kbexp.events import Event, RunEnded, RunStarted
+from kbexp.task import Task
+from kbexp.tracking import Journal, RunInfo, trackers
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from kbexp.candidate import Proposer
+    from kbexp.evaluation import Evaluator
+    from kbexp.search import Outcome
+
+log = logging.getLogger(__name__)
+
+
+def run(composed: DictConfig, folder: Path) -> float:
+    """Search as the configuration says and leave everything in `folder`; return the best score.
+
+    The score is that of `config.metric`, 0 where no kernel was correct. Raises KbexpError with
+    the sentence that `result.json` gives as its reason too, and `Stopped` after a signal.
+    """
+    config = typed(composed, RunConfig)
+    check_folder(folder)
+    with StopFlag() as stop:
+        this = Run(config, folder, stop)
+        try:
+            outcome = this.search()
+        except Stopped:
+            this.close("stopped", "The run was ended at once, by a second signal.")
+            raise
+        except KbexpError as error:
+            this.close("failed", str(error))
+            raise
+        except BaseException as error:
+            log.exception("An error in kbexp")
+            this.close("failed", f"An error in kbexp: {type(error).__name__}: {error}")
+            raise
+        this.close(str(outcome.state), outcome.reason)
+        if outcome.error is not None:
+            raise outcome.error
+        if stop.flag.is_set():
+            raise Stopped(stop.exit_code)
+    return this.score
+
+
+class Run:
+    """The live state of one run: its folder, journal, summary and evaluator."""
+
+    def __init__(self, config: RunConfig, folder: Path, stop: StopFlag) -> None:
+        self._config = config
+        self._folder = folder
+        self._stop = stop
+        self._began = time.monotonic()
+        self._info = RunInfo(
+            folder=folder,
+            name=config.run_name or f"{config.task.name}-{config.algorithm.name}-{config.seed}",
+            project=config.project,
+            config=_plain(config),
+            launch_dir=Path.cwd(),
+            budget=config.budget,
+        )
+        self._summary = self._info.summary()
+        self._journal: Journal | None = None
+        self._task: Task | None = None
+        self._device = ""
+
+    @property
+    def score(self) -> float:
+        """The best score so far, 0 where no kernel is correct."""
+        return self._summary.best.score if self._summary.best else 0.0
+
+    def search(self) -> Outcome:
+        """Check, start everything, search; what came is in the journal whatever happens."""
+        from kbexp.evaluation import open_evaluator
+        from kbexp.search import validate
+        from kbexp.tasks.load import load
+
+        config = self._config
+        check_key(config.llm)
+        validate(config.algorithm)
+        chosen = trackers(config.logger, self._info)
+        budget = Budget(config.budget, gpu_usd_per_s=config.gpu.price_usd_per_s)
+        self._task = task = load(config.task, config.gpu.sizes)
+        write_atomically(self._folder / "task.py", task.source)
+        self._journal = Journal(self._info.journal)
+        for tracker in chosen:
+            self._journal.subscribe(tracker)
+        self._record(RunStarted(about=self._about(task)))
+        with open_evaluator(config.gpu, config.evaluator) as evaluator:
+            # The evaluator warms up while the model's libraries are imported.
+            self._device = evaluator.device
+            proposer = self._proposer(task)
+            outcome = self._searched(task, evaluator, proposer, budget)
+            self._device = evaluator.device
+        return outcome
+
+    def close(self, state: str, reason: str) -> None:
+        """Write how it ended: the journal's last line, the best kernel, `result.json`."""
+        if self._journal is not None:
+            with contextlib.suppress(KbexpError):
+                self._record(RunEnded(state=state, reason=reason))
+            self._journal.close()
+        best = self._summary.best
+        if best is not None:
+            kind = "cpu" if self._config.gpu.provider is Provider.cpu else "cuda"
+            write_atomically(self._folder / "best_kernel.py", standalone(best.source, kind))
+        result = Result(
+            state=state,
+            reason=reason,
+            task=self._task.name if self._task else self._config.task.name,
+            device=best.verdict.device if best else self._device,
+            config=self._config,
+            summary=self._summary,
+            wall_s=time.monotonic() - self._began,
+            environment=environment(),
+        )
+        write_result(self._folder, result)
+        from kbexp.app.summary_text import summary_text
+
+        print(summary_text(result, self._folder), flush=True)
+
+    def _searched(
+        self, task: Task, evaluator: Evaluator, proposer: Proposer, budget: Budget
+    ) -> Outcome:
+        from kbexp.search import score_named, search
+
+        return search(
+            self._config.algorithm,
+            seed_kernel=first_kernel(task),
+            proposer=proposer,
+            submit=lambda kernel: evaluator.submit(task, kernel),
+            record=self._record,
+            budget=budget,
+            score=score_named(self._config.metric),
+            seed=self._config.seed,
+            stop=self._stop.flag,
+        )
+
+    def _proposer(self, task: Task) -> Proposer:
+        from kbexp.proposals.device import device_facts
+        from kbexp.proposals.proposer import LlmProposer
+
+        return LlmProposer(task, device_facts(self._config.gpu), self._config.llm)
+
+    def _record(self, event: Event) -> None:
+        assert self._journal is not None
+        self._journal.append(event)
+        self._summary.apply(event)
+
+    def _about(self, task: Task) -> dict[str, Any]:
+        return {
+            "kbexp": kbexp.__version__,
+            "name": self._info.name,
+            "project": self._info.project,
+            "task": {"name": task.name, "id": task.id, "family": task.family},
+            "config": self._info.public_config(),
+            "environment": environment(),
+        }
+
+
+def _plain(config: RunConfig) -> dict[str, Any]:
+    """Return a configuration as JSON would hold it."""
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {str(key): convert(item) for key, item in value.items()}
+        return str(value) if isinstance(value, str) else value
+
+    plain: dict[str, Any] = convert(dataclasses.asdict(config))
+    return plain

@@ -1,0 +1,89 @@
+"""The best kernel as a program of its own, for a machine with torch and nothing of kbexp."""
+
+from __future__ import annotations
+
+import inspect
+
+MARKER = (
+    "# --- End of the kernel. What follows checks it against task.py, and is no part of it. ---"
+)
+
+
+def standalone(source: str, device: str) -> str:
+    """Return a kernel's text with a part that checks and times it beside its `task.py`.
+
+    `device` is cpu or cuda. The kernel's own text comes first, unchanged: its id is the hash of
+    what stands before the marker and the blank lines that lead to it.
+    """
+    call = f"kbexp_check(ModelNew, __file__, {device!r})"
+    return (
+        f"{source}\n\n\n{MARKER}\n{inspect.getsource(kbexp_check)}\n\n"
+        f'if __name__ == "__main__":\n    {call}\n'
+    )
+
+
+def kernel_text(text: str) -> str:
+    """Return the kernel's own text from what `standalone` returned."""
+    return text.partition(f"\n\n\n{MARKER}\n")[0]
+
+
+def kbexp_check(model_new: type, file: str, device: str) -> None:
+    """Check a kernel on three inputs, time it in turns with the reference, print both times."""
+    import importlib.util
+    import pathlib
+    import statistics
+    import sys
+    import time
+
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        sys.exit("This kernel was found on a CUDA device, and torch sees none here.")
+    place = pathlib.Path(file).resolve().with_name("task.py")
+    spec = importlib.util.spec_from_file_location("task", place)
+    if spec is None or spec.loader is None or not place.is_file():
+        sys.exit(f"The task is missing: {place} belongs beside the kernel.")
+    task = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(task)
+
+    def seconds(model: torch.nn.Module, inputs: list[object], calls: int) -> float:
+        if device == "cuda":
+            torch.cuda.synchronize()
+        begin = time.perf_counter()
+        for _ in range(calls):
+            model(*inputs)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return (time.perf_counter() - begin) / calls
+
+    with torch.no_grad():
+        arguments = task.get_init_inputs()
+        models = []
+        for kind in (task.Model, model_new):
+            torch.manual_seed(1)
+            models.append(kind(*arguments).to(device))
+        for seed in range(3):
+            torch.manual_seed(seed)
+            inputs = [x.to(device) if torch.is_tensor(x) else x for x in task.get_inputs()]
+            both = []
+            for model in models:
+                found = model(*[x.clone() if torch.is_tensor(x) else x for x in inputs])
+                both.append(list(found) if isinstance(found, list | tuple) else [found])
+            for expected, actual in zip(*both, strict=True):
+                rough = 1e-2 if expected.dtype in (torch.float16, torch.bfloat16) else 1e-4
+                exact = not expected.is_floating_point()
+                want, got = expected.double(), actual.double()
+                allowed = 0.0 if exact else rough * (want.square().mean().sqrt() + want.abs())
+                if want.shape != got.shape or not bool(((got - want).abs() <= allowed).all()):
+                    sys.exit("WRONG: the kernel's output is not the reference's.")
+        once = min(seconds(models[0], inputs, 1) for _ in range(3))
+        calls = max(1, min(50, int(0.02 / max(once, 1e-7))))
+        pairs = [[seconds(model, inputs, calls) for model in models] for _ in range(12)][2:]
+    reference_ms, kernel_ms = (
+        statistics.median(column) * 1e3 for column in zip(*pairs, strict=True)
+    )
+    speedup = statistics.median(reference / kernel for reference, kernel in pairs)
+    print(
+        f"correct; reference {reference_ms:.4g} ms, kernel {kernel_ms:.4g} ms, "
+        f"speedup {speedup:.3g}x (median of {len(pairs)} pairs of {calls} calls)"
+    )

@@ -101,7 +101,8 @@ class LlmConfig:
     """A model behind LiteLLM. Prices are dollars a million tokens, for models LiteLLM has none of.
 
     `api_key_env` names the environment variable that holds the key; the key itself is never in
-    the configuration. `optimizer` is the Trace optimizer that writes the question.
+    the configuration. `optimizer` is the Trace optimizer that writes the question. Waits between
+    retries double from `retry_initial_s`; none is longer than `retry_max_s`.
     """
 
     name: str = "???"
@@ -113,7 +114,10 @@ class LlmConfig:
     max_tokens: int = 8192
     timeout_s: float = 300.0
     max_retries: int = 5
+    retry_initial_s: float = 1.0
+    retry_max_s: float = 60.0
     input_usd_per_mtok: float | None = None
+    cached_input_usd_per_mtok: float | None = None
     output_usd_per_mtok: float | None = None
     language: str = "auto"
     extra: dict[str, Any] = field(default_factory=dict)

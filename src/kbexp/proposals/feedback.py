@@ -1,0 +1,99 @@
+"""A verdict in words: what a model is told about a kernel."""
+
+from __future__ import annotations
+
+import math
+
+from kbexp.proposals.diagnostics import first_error
+from kbexp.verdict import Interval, Phase, Status, Verdict
+
+_MAX_REASONS = 6
+_MAX_REASON_CHARS = 600
+_MAX_METRICS = 12
+
+_HEADLINES = {
+    Status.CORRECT: "Success: the kernel is correct.",
+    Status.INCORRECT: "Correctness failure: the kernel ran, and its output is wrong.",
+    Status.COMPILE_ERROR: "Compilation failure: the kernel does not build.",
+    Status.RUNTIME_ERROR: "Runtime failure: the kernel raised an error or crashed.",
+    Status.TIMEOUT: "Timeout: the kernel did not finish in the time allowed.",
+    Status.REJECTED: "Rejected: the kernel breaks a rule.",
+    Status.INFRASTRUCTURE_ERROR: "Not judged: the evaluator failed; the kernel is not to blame.",
+}
+_PHASES = {
+    Phase.QUEUE: "before it was begun",
+    Phase.SCREEN: "when its source was read",
+    Phase.BUILD: "when it was built",
+    Phase.LOAD: "when it was loaded and ModelNew was constructed",
+    Phase.CORRECTNESS: "when its output was compared with the reference's",
+    Phase.TIMING: "when it was timed",
+}
+_ADVICE = {
+    Status.INCORRECT: "Make it correct first, then fast.",
+    Status.COMPILE_ERROR: "Mend this error; the source must build with the calls given above.",
+    Status.RUNTIME_ERROR: "Mend this error; check sizes, types, strides and bounds.",
+    Status.TIMEOUT: "Look for a loop that does not end, a deadlock, or far too much work.",
+    Status.REJECTED: "Do the work of each call on that call's inputs, in the ways given above.",
+}
+
+
+def feedback(verdict: Verdict | None, *, max_chars: int = 6000) -> str:
+    """Return what a verdict says to the kernel's author, in at most `max_chars` characters.
+
+    The phase, the reasons (where and by how much an output was wrong is among them), the first
+    error of the log, the times, the speedup with its interval and what that means.
+    """
+    if verdict is None:
+        return "Not judged yet."
+    parts = [_HEADLINES[verdict.status]]
+    if not verdict.correct:
+        parts.append(f"It ended {_PHASES[verdict.phase]}.")
+        parts += [_shortened(reason) for reason in verdict.reasons[:_MAX_REASONS]]
+        error = first_error(verdict.log) if verdict.log.strip() else ""
+        if error and not any(error in part for part in parts):
+            parts.append(f"The first error:\n{error}")
+        if verdict.status in _ADVICE:
+            parts.append(_ADVICE[verdict.status])
+    else:
+        parts += [_shortened(reason) for reason in verdict.reasons[:_MAX_REASONS]]
+        parts += _performance(verdict)
+    text = "\n".join(part for part in parts if part)
+    return text if len(text) <= max_chars else text[:max_chars].rstrip() + " …"
+
+
+def _performance(verdict: Verdict) -> list[str]:
+    """Times, speedup and its meaning."""
+    parts = []
+    if verdict.time_ms is not None:
+        parts.append(f"One call takes {_interval(verdict.time_ms)} ms.")
+    if verdict.reference_ms is not None:
+        parts.append(f"One call of the reference takes {_interval(verdict.reference_ms)} ms.")
+    if verdict.speedup is not None:
+        parts.append(f"Speedup over the reference: {_interval(verdict.speedup)}.")
+        parts.append(_meaning(verdict.speedup))
+    metrics = [
+        f"{name}={value:.4g}"
+        for name, value in sorted(verdict.metrics.items())
+        if math.isfinite(value)
+    ]
+    if metrics:
+        parts.append("Measured: " + ", ".join(metrics[:_MAX_METRICS]) + ".")
+    return parts
+
+
+def _meaning(speedup: Interval) -> str:
+    """Say what an interval of the speedup means; an interval that holds 1 is noise."""
+    if speedup.low <= 1.0 <= speedup.high:
+        return "That is within noise of the reference: it is neither faster nor slower."
+    if speedup.high < 1.0:
+        return "It is slower than the reference; find out what it does more of than it must."
+    return "It is faster than the reference beyond the noise; find what bounds it now."
+
+
+def _interval(interval: Interval) -> str:
+    return f"{interval.value:.4g} (95 % interval {interval.low:.4g} to {interval.high:.4g})"
+
+
+def _shortened(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _MAX_REASON_CHARS else text[:_MAX_REASON_CHARS].rstrip() + " …"

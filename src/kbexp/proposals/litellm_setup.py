@@ -1,0 +1,65 @@
+"""Importing LiteLLM and Trace: late, once, quietly, and with nothing sent anywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import threading
+from types import ModuleType
+
+_LOCK = threading.RLock()
+# httpx writes whole addresses, and some providers take the key in the address.
+_LOGGERS = (
+    "LiteLLM",
+    "LiteLLM Proxy",
+    "LiteLLM Router",
+    "httpx",
+    "httpcore",
+    "openai",
+    "anthropic",
+)
+_CALLBACKS = (
+    "callbacks",
+    "input_callback",
+    "success_callback",
+    "failure_callback",
+    "service_callback",
+    "_async_input_callback",
+    "_async_success_callback",
+    "_async_failure_callback",
+)
+_ready = False
+
+
+def import_litellm() -> ModuleType:
+    """Return LiteLLM with its price map read from the package, no callbacks and no log lines."""
+    global _ready
+    # Otherwise the import asks the network for the price map.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    with _LOCK:
+        import litellm
+
+        if not _ready:
+            litellm.suppress_debug_info = True
+            litellm.telemetry = False
+            litellm.drop_params = True
+            for name in _CALLBACKS:
+                setattr(litellm, name, [])
+            for logger in _LOGGERS:
+                logging.getLogger(logger).setLevel(logging.CRITICAL)
+            _ready = True
+    module: ModuleType = litellm
+    return module
+
+
+def import_opto() -> None:
+    """Import Trace, whose language-model module greets on standard output."""
+    with _LOCK:
+        # What takes time is imported first, so that standard output is turned away for a moment.
+        import_litellm()
+        with contextlib.redirect_stdout(io.StringIO()):
+            import opto.utils.llm
+        import opto.optimizers
+        import opto.trace  # noqa: F401

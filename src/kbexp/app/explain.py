@@ -69,7 +69,7 @@ def main(entry: Callable[[], None], schema: type = RunConfig) -> int:
         assert error is not None
         text = sentence(error, schema)
         if text is None or verbatim:
-            traceback.print_exc()
+            traceback.print_exception(error)
         if text is None:
             return 1
         print(text, file=sys.stderr, flush=True)

@@ -17,6 +17,7 @@ from kbexp.app.first import first_kernel
 from kbexp.app.result import Result, environment, write_atomically, write_result
 from kbexp.app.standalone import standalone
 from kbexp.app.stop import StopFlag
+from kbexp.app.summary_text import summary_text
 from kbexp.budget import Budget
 from kbexp.config import Provider, RunConfig
 from kbexp.errors import KbexpError
@@ -53,7 +54,7 @@ def run(composed: DictConfig, folder: Path) -> float:
             this.close("failed", str(error))
             raise
         except BaseException as error:
-            log.exception("An error in kbexp")
+            log.info("An error in kbexp", exc_info=True)
             this.close("failed", f"An error in kbexp: {type(error).__name__}: {error}")
             raise
         this.close(str(outcome.state), outcome.reason)
@@ -136,9 +137,8 @@ class Run:
             environment=environment(),
         )
         write_result(self._folder, result)
-        from kbexp.app.summary_text import summary_text
-
-        print(summary_text(result, self._folder), flush=True)
+        if best is not None or state != "failed":
+            print(summary_text(result, self._folder), flush=True)
 
     def _searched(
         self, task: Task, evaluator: Evaluator, proposer: Proposer, budget: Budget

@@ -119,20 +119,18 @@ def to_record(event: Event) -> Record:
         case RunStarted():
             record["about"] = dict(event.about)
         case ProposalAsked():
-            record |= {
-                "number": event.number, "parents": list(event.parents), "seed": event.seed
-            }
+            record |= {"number": event.number, "parents": list(event.parents), "seed": event.seed}
         case ProposalReceived():
             record |= event.proposal.to_record()
         case EvaluationBegun():
-            record |= {
-                "kernel_id": event.kernel_id, "number": event.number, "source": event.source
-            }
+            record |= {"kernel_id": event.kernel_id, "number": event.number, "source": event.source}
         case VerdictReached():
             record |= event.verdict.to_record()
         case DuplicateFound():
             record |= {
-                "kernel_id": event.kernel_id, "number": event.number, "distance": event.distance
+                "kernel_id": event.kernel_id,
+                "number": event.number,
+                "distance": event.distance,
             }
         case StepDone():
             record |= {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from kbexp.budget import Spending
 from kbexp.config import Metric
 from kbexp.events import (
     DuplicateFound,
@@ -37,9 +39,10 @@ def score(verdict: Verdict, metric: Metric = Metric.speedup) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A correct kernel with its latest verdict and score; `evaluation` counts verdicts from 1.
+    """A correct kernel with its latest verdict; `score` is the mean over all that say something.
 
-    `number` is that of the proposal, None for the first kernel of a run.
+    `evaluation` counts verdicts from 1. `number` is that of the proposal, None for the first
+    kernel of a run.
     """
 
     verdict: Verdict
@@ -49,14 +52,24 @@ class Judged:
     source: str
 
 
+@dataclass(slots=True)
+class _Kernel:
+    """What is known of a kernel that went to the evaluator."""
+
+    number: int | None
+    source: str
+    status: Status | None = None
+    scores: list[float] = field(default_factory=list)
+
+
 @dataclass(slots=True, kw_only=True)
 class RunSummary:
     """Counts, costs and the best kernel of a run; `apply` takes its events in their order.
 
-    A kernel that is judged again stands with its latest verdict. The evaluator's wall time is
-    that during which at least one evaluation was under way, and `gpu_usd_per_s` is its price.
-    The time between a run's end and its being taken up again is nobody's. `unpriced` counts
-    answers whose price is not known: where it is not 0, `llm_usd` is a lower bound.
+    `evaluations` and `statuses` count kernels, each with its latest verdict, `verdicts` all
+    verdicts. An infrastructure error says nothing of a kernel that was judged before. What was
+    spent is counted as the budget counts it; the device costs `gpu_usd_per_s`. `unpriced` counts
+    answers of unknown price: where it is not 0, `llm_usd` is a lower bound.
     """
 
     gpu_usd_per_s: float = 0.0
@@ -64,21 +77,15 @@ class RunSummary:
     state: str = "running"
     reason: str = ""
     step: int = 0
-    proposals: int = 0
-    failed_proposals: int = 0
-    evaluations: int = 0
+    verdicts: int = 0
     duplicates: int = 0
+    failed_proposals: int = 0
     statuses: Counter[Status] = field(default_factory=Counter)
-    input_tokens: int = 0
-    output_tokens: int = 0
-    llm_usd: float = 0.0
-    unpriced: int = 0
-    wall_s: float = 0.0
-    evaluator_s: float = 0.0
     last_time: float | None = None
     best: Judged | None = None
+    spending: Spending = field(default_factory=Spending)
+    _kernels: dict[str, _Kernel] = field(default_factory=dict)
     _correct: dict[str, Judged] = field(default_factory=dict)
-    _begun: dict[str, tuple[int | None, str]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -95,26 +102,61 @@ class RunSummary:
         return summary
 
     @property
+    def proposals(self) -> int:
+        """Answers of the model, failed ones too."""
+        return self.spending.proposals
+
+    @property
+    def evaluations(self) -> int:
+        """Kernels that have a verdict."""
+        return self.spending.evaluations
+
+    @property
     def correct(self) -> int:
-        """Evaluations that ended in a correct kernel."""
+        """Kernels that are correct."""
         return self.statuses[Status.CORRECT]
 
     @property
+    def input_tokens(self) -> int:
+        """Tokens that the model read."""
+        return self.spending.input_tokens
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens that the model wrote."""
+        return self.spending.output_tokens
+
+    @property
+    def llm_usd(self) -> float:
+        """Dollars for the model."""
+        return self.spending.llm_usd
+
+    @property
     def gpu_usd(self) -> float:
-        """Dollars for the evaluator's wall time."""
-        return self.evaluator_s * self.gpu_usd_per_s
+        """Dollars for the device's time."""
+        return self.spending.device_s * self.gpu_usd_per_s
+
+    @property
+    def unpriced(self) -> int:
+        """Answers whose price is not known."""
+        return self.spending.unpriced_calls
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds that the run ran, up to the last event."""
+        return self.spending.wall_s
 
     def apply(self, event: Event) -> None:
         """Take in the next event."""
-        self._clock(event)
+        self.spending.apply(event)
+        self.last_time = event.time
         match event:
             case RunStarted():
                 self.state, self.reason = "running", ""
-                self._begun.clear()
             case ProposalReceived():
-                self._proposal(event)
+                self.failed_proposals += event.proposal.kernel is None
             case EvaluationBegun():
-                self._begun[event.kernel_id] = (event.number, event.source)
+                self._kernels.setdefault(event.kernel_id, _Kernel(event.number, event.source))
             case VerdictReached():
                 self._verdict(event.verdict)
             case DuplicateFound():
@@ -123,7 +165,6 @@ class RunSummary:
                 self.step = event.step
             case RunEnded():
                 self.state, self.reason = event.state, event.reason
-                self._begun.clear()
             case _:
                 pass
 
@@ -137,54 +178,37 @@ class RunSummary:
                 "evaluations": self.evaluations,
                 "correct": self.correct,
                 "duplicates": self.duplicates,
-                "failed_proposals": self.failed_proposals,
-                "steps": self.step,
             },
-            "statuses": {str(status): n for status, n in sorted(self.statuses.items())},
+            "statuses": {str(status): n for status, n in sorted(self.statuses.items()) if n},
             "best": _best_record(self.best),
             "cost": {
                 "llm_usd": self.llm_usd,
                 "gpu_usd": self.gpu_usd,
                 "input_tokens": self.input_tokens,
                 "output_tokens": self.output_tokens,
-                "unpriced_proposals": self.unpriced,
             },
             "wall_s": self.wall_s,
-            "evaluator_s": self.evaluator_s,
         }
 
-    def _clock(self, event: Event) -> None:
-        """Add the time since the last event, but for the time in which the run did not run."""
-        resumed = isinstance(event, RunStarted) or self.state != "running"
-        if self.last_time is not None and not resumed:
-            elapsed_s = max(0.0, event.time - self.last_time)
-            self.wall_s += elapsed_s
-            self.evaluator_s += elapsed_s if self._begun else 0.0
-        if self.state != "running" and not isinstance(event, RunEnded):
-            self.state, self.reason = "running", ""
-        self.last_time = event.time
-
-    def _proposal(self, event: ProposalReceived) -> None:
-        usage = event.proposal.usage
-        self.proposals += 1
-        self.failed_proposals += event.proposal.kernel is None
-        self.input_tokens += usage.input_tokens
-        self.output_tokens += usage.output_tokens
-        self.llm_usd += usage.cost_usd or 0.0
-        self.unpriced += usage.cost_usd is None
-
     def _verdict(self, verdict: Verdict) -> None:
-        self.evaluations += 1
+        self.verdicts += 1
+        kernel = self._kernels.setdefault(verdict.kernel_id, _Kernel(None, ""))
+        if verdict.status is Status.INFRASTRUCTURE_ERROR and kernel.status is not None:
+            return
+        if kernel.status is not None:
+            self.statuses[kernel.status] -= 1
+        kernel.status = verdict.status
         self.statuses[verdict.status] += 1
-        number, source = self._begun.pop(verdict.kernel_id, (None, ""))
+        if verdict.status is Status.INFRASTRUCTURE_ERROR:
+            return
         value = score(verdict, self.metric)
+        kernel.scores.append(value or 0.0)
         before = self._correct.pop(verdict.kernel_id, None)
-        if before is not None and not source:
-            number, source = before.number, before.source
         if value is not None:
-            judged = Judged(verdict, value, self.evaluations, number, source)
+            mean = math.fsum(kernel.scores) / len(kernel.scores)
+            judged = Judged(verdict, mean, self.verdicts, kernel.number, kernel.source)
             self._correct[verdict.kernel_id] = judged
-            if self.best is None or value > self.best.score:
+            if self.best is None or mean > self.best.score:
                 self.best = judged
         if before is not None and before is self.best:
             self.best = max(self._correct.values(), key=lambda j: j.score, default=None)

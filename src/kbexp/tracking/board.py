@@ -79,9 +79,7 @@ class Board:
         best = self.summary.best
         new_best = changed and best is not None and best.verdict is verdict
         if changed and best is not None:
-            self.climb.append((self.summary.evaluations, best.score))
+            self.climb.append((self.summary.verdicts, best.score))
         self.device = one_line(verdict.device, 60)
         detail = "" if verdict.correct else outcome(verdict)
-        self.rows.append(
-            Row(verdict.status, self.summary.evaluations, verdict, detail, best=new_best)
-        )
+        self.rows.append(Row(verdict.status, self.summary.verdicts, verdict, detail, best=new_best))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -21,19 +22,27 @@ class Console:
     """Shows a run on `stream`, which is stderr unless given.
 
     `mode` is live, plain, or auto: live on a terminal that can move its cursor. What a journal
-    holds from before this moment, on resuming, is summed up in one line.
+    holds from before this moment, on resuming, is summed up in one line; with `past` it is shown
+    in full.
     """
 
     name = "console"
 
-    def __init__(self, run: RunInfo, mode: str = "auto", stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        run: RunInfo,
+        mode: str = "auto",
+        stream: TextIO | None = None,
+        *,
+        past: bool = False,
+    ) -> None:
         self._run = run
         self._stream = sys.stderr if stream is None else stream
         self._live = mode == "live" or (mode == "auto" and _can_draw(self._stream))
         self._summary = run.summary()
         self._verbose = run.setting("verbose") is True
         self._view: LiveView | None = None
-        self._opened_at = time.time()
+        self._opened_at = -math.inf if past else time.time()
         self._past = False
 
     def on_event(self, event: Event) -> None:

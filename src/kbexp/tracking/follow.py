@@ -103,8 +103,8 @@ class Follower:
         except BaseException as error:
             if not self._given_up:
                 report(
-                    f"The tracker {tracker.name} failed and was dropped ({describe(error)}); the "
-                    f"run goes on, and {self._path} can be replayed."
+                    f"The tracker {tracker.name} failed and is off: {describe(error)}. The "
+                    f"run goes on, and {self._path} can be replayed later."
                 )
             with contextlib.suppress(BaseException):
                 tracker.close(DROPPED)
@@ -154,7 +154,7 @@ def replay(path: Path | str, tracker: Tracker) -> None:
 
 def describe(error: BaseException) -> str:
     """Return an error's text for a person: its own where it was written for one."""
-    text = one_line(str(error), 300)
+    text = one_line(str(error), 300).rstrip(".")
     return text if isinstance(error, KbexpError) else f"{type(error).__name__}: {text}"
 
 

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import logging
-import os
-import subprocess
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kbexp.errors import KbexpError
 from kbexp.events import Event, RunStarted, VerdictReached
 from kbexp.kernel import text_id
 from kbexp.tracking.lines import encode
+from kbexp.tracking.mlflow_store import experiment, open_client, prepare
 from kbexp.tracking.points import point
 from kbexp.tracking.run_info import RunInfo, flatten
 
@@ -66,7 +59,7 @@ class MlflowTracker:
         if values is not None:
             from mlflow.entities import Metric
 
-            at_ms, step = round(event.time * 1e3), self._summary.evaluations
+            at_ms, step = round(event.time * 1e3), self._summary.verdicts
             self._waiting += [Metric(k, v, at_ms, step) for k, v in values.items()]
         if time.monotonic() - self._flushed_at >= FLUSH_S or len(self._waiting) >= BATCH:
             self._flush()
@@ -90,8 +83,8 @@ class MlflowTracker:
     def _open(self, first: Event) -> None:
         """Open the store and find this journal's MLflow run in it, or make one."""
         prepare(self._uri)
-        client = _client(self._uri)
-        experiment_id = _experiment(client, self._run.project, self._uri)
+        client = open_client(self._uri)
+        experiment_id = experiment(client, self._run.project, self._uri)
         key = text_id(encode(first).decode())
         found = client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)
         if found:
@@ -129,9 +122,9 @@ class MlflowTracker:
             "mlflow.source.name": "kbexp",
             "mlflow.source.type": "LOCAL",
         }
-        commit = first.about.get("git_commit") if isinstance(first, RunStarted) else None
-        commit = commit if isinstance(commit, str) and commit else git_commit(self._run.launch_dir)
-        return tags | ({"mlflow.source.git.commit": commit} if commit else {})
+        environment = first.about.get("environment") if isinstance(first, RunStarted) else None
+        commit = environment.get("git_commit") if isinstance(environment, dict) else None
+        return tags | ({"mlflow.source.git.commit": str(commit)} if commit else {})
 
     def _flush(self) -> None:
         assert self._client is not None
@@ -153,91 +146,6 @@ class MlflowTracker:
             client.log_dict(run_id, self._summary.to_record(), "result.json")
         if self._run.journal.is_file():
             client.log_artifact(run_id, str(self._run.journal))
-
-
-def prepare(uri: str) -> None:
-    """Create the store at `uri` if it is a SQLite file that is not there yet.
-
-    Processes that open a new database at once break each other's migrations: a lock on a file
-    beside it lets one of them do it while the others wait. The parent of a sweep may call this
-    before its runs start; each run calls it too. `uri` is absolute (`build.resolve_uri`).
-    Raises KbexpError where the folder cannot be written.
-    """
-    database = _sqlite_file(uri)
-    if database is None:
-        return
-    try:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(database.with_name(database.name + ".lock")):
-            _client(uri).search_experiments(max_results=1)
-    except OSError as error:
-        raise KbexpError(
-            f"The MLflow store {database} cannot be made ({error.strerror}); choose another place "
-            "with logger.mlflow_uri."
-        ) from error
-
-
-def git_commit(folder: Path) -> str:
-    """Return the commit checked out at `folder`, or "" where it is in no git repository."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _client(uri: str) -> MlflowClient:
-    """Import MLflow, which then reports no usage and no migrations, and return a client."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlflow import MlflowClient
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    return MlflowClient(tracking_uri=uri)
-
-
-def _experiment(client: MlflowClient, name: str, uri: str) -> str:
-    """Return the id of the experiment; its files lie beside the database, not where one stands."""
-    from mlflow.exceptions import MlflowException
-
-    database = _sqlite_file(uri)
-    files = None if database is None else (database.parent / "mlartifacts" / text_id(name)[:8])
-    location = None if files is None else files.as_uri()
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return str(client.create_experiment(name, artifact_location=location))
-        except MlflowException:
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise
-    if found.lifecycle_stage == "deleted":
-        raise KbexpError(
-            f"The MLflow experiment {name} was deleted; restore it with `mlflow experiments "
-            f"restore -x {found.experiment_id}` or choose another project=…"
-        )
-    return str(found.experiment_id)
-
-
-def _sqlite_file(uri: str) -> Path | None:
-    scheme, separator, path = uri.partition(":///")
-    if not separator or not scheme.startswith("sqlite") or path in ("", ":memory:"):
-        return None
-    return Path(path.partition("?")[0])
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _key(name: str) -> str:

@@ -66,7 +66,7 @@ def _what(event: Event, summary: RunSummary) -> str:
         case VerdictReached():
             verdict = event.verdict
             return (
-                f"evaluation {summary.evaluations}  kernel {one_line(verdict.kernel_id[:8])}  "
+                f"verdict {summary.verdicts}  kernel {one_line(verdict.kernel_id[:8])}  "
                 f"{status_words(verdict)}  {outcome(verdict)}  ({best_words(summary.best)})"
             )
         case DuplicateFound():

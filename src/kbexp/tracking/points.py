@@ -12,7 +12,7 @@ _METRIC_NAME = re.compile(r"[A-Za-z0-9_.\-/ ]{1,100}")
 
 
 def point(event: Event, summary: RunSummary) -> dict[str, float] | None:
-    """Return what to draw at the step `summary.evaluations`, or None where nothing changed.
+    """Return what to draw at the step `summary.verdicts`, or None where nothing changed.
 
     `summary` has taken the event in already. Figures of one kernel come with its verdict, totals
     with each verdict and once more at the end.
@@ -47,6 +47,7 @@ def _totals(summary: RunSummary) -> dict[str, float]:
         "output_tokens": float(summary.output_tokens),
         "proposals": float(summary.proposals),
         "duplicates": float(summary.duplicates),
+        "evaluations": float(summary.evaluations),
         "correct_kernels": float(summary.correct),
         "wall_s": summary.wall_s,
     }

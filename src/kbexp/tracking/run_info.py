@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from kbexp.summary import RunSummary
 
 JOURNAL_NAME = "journal.jsonl"
 
-_SECRET = re.compile(r"(api_?key|token|secret|password|passwd|credentials?|authorization)$", re.I)
+_SECRET = re.compile(
+    r"(api[_-]?key|token|secret|password|passwd|credentials?|authorization)$", re.I
+)
 _LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
 
 
@@ -33,6 +35,23 @@ class RunInfo:
     config: Mapping[str, Any]
     launch_dir: Path
     budget: BudgetConfig = field(default_factory=BudgetConfig)
+
+    @classmethod
+    def of_journal(cls, journal: Path, about: Mapping[str, Any], launch_dir: Path) -> RunInfo:
+        """Return what a run's journal says of it in its first line, `about`."""
+        config = about.get("config")
+        config = dict(config) if isinstance(config, Mapping) else {}
+        limits = config.get("budget")
+        known = {field.name for field in fields(BudgetConfig)}
+        limits = limits if isinstance(limits, Mapping) else {}
+        return cls(
+            folder=journal.parent,
+            name=str(about.get("name") or journal.parent.name),
+            project=str(about.get("project") or config.get("project") or "kbexp"),
+            config=config,
+            launch_dir=launch_dir,
+            budget=BudgetConfig(**{key: limits[key] for key in known & set(limits)}),
+        )
 
     @property
     def journal(self) -> Path:

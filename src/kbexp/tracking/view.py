@@ -119,7 +119,7 @@ def _headline(board: Board) -> RenderableType:
 
 def _climb(board: Board, width: int) -> Text:
     """Return the best score over the evaluations as a line of small bars."""
-    climb, total = board.climb, board.summary.evaluations
+    climb, total = board.climb, board.summary.verdicts
     line = Text("     ", no_wrap=True, overflow="ellipsis")
     if len(climb) < 2:
         return line
@@ -133,7 +133,7 @@ def _climb(board: Board, width: int) -> Text:
         share = 0.0 if score is None or high == low else (score - low) / (high - low)
         bars += " " if score is None else BARS[round(share * (len(BARS) - 1))]
     line.append(bars, style="green")
-    return line.append(f" {total} evaluations", style="bright_black")
+    return line.append(f" {total} verdicts", style="bright_black")
 
 
 def _meters(board: Board, now: float) -> list[Meter]:
@@ -197,7 +197,9 @@ def _tally(board: Board) -> Text:
     if board.asked:
         parts.append(Text(f"asking for {len(board.asked)}", style="bold cyan"))
     by_count = sorted(summary.statuses.items(), key=lambda item: -item[1])
-    parts += [Text(f"{n} {_word(status)}", style=KIND_STYLES[status]) for status, n in by_count]
+    parts += [
+        Text(f"{n} {_word(status)}", style=KIND_STYLES[status]) for status, n in by_count if n
+    ]
     if summary.duplicates:
         parts.append(Text(f"{summary.duplicates} duplicate", style=KIND_STYLES["duplicate"]))
     if summary.failed_proposals:

@@ -50,7 +50,7 @@ class WandbTracker:
             self._wandb.config.update({"device": self._device}, allow_val_change=True)
         values = point(event, self._summary)
         if values is not None:
-            self._wandb.log(values, step=self._summary.evaluations)
+            self._wandb.log(values, step=self._summary.verdicts)
 
     def close(self, state: str) -> None:
         """Store the files and finish, waiting for the network no longer than `NETWORK_S`."""
@@ -72,8 +72,8 @@ class WandbTracker:
             run = self._init(run_id)
         except (wandb.errors.UsageError, wandb.errors.AuthenticationError) as error:
             raise KbexpError(
-                f"W&B has no key that it can use ({error}) Run `wandb login`, set WANDB_API_KEY "
-                "or choose logger.wandb_mode=offline"
+                "W&B has no key that it can use; run `wandb login`, set WANDB_API_KEY or choose "
+                "logger.wandb_mode=offline."
             ) from error
         if self._mode == "offline":
             _remove_superseded(Path(run.dir).parent, run_id)

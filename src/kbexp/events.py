@@ -179,7 +179,7 @@ def from_record(record: Mapping[str, Any]) -> Event:
             return StepDone(
                 step=int(record["step"]),
                 best_kernel_id=record["best_kernel_id"],
-                best_score=record["best_score"],
+                best_score=None if record["best_score"] is None else float(record["best_score"]),
                 time=at,
             )
         case RunEnded.event:

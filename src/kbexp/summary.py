@@ -156,7 +156,8 @@ class RunSummary:
             case ProposalReceived():
                 self.failed_proposals += event.proposal.kernel is None
             case EvaluationBegun():
-                self._kernels.setdefault(event.kernel_id, _Kernel(event.number, event.source))
+                kernel = self._kernels.setdefault(event.kernel_id, _Kernel(event.number, ""))
+                kernel.source = event.source
             case VerdictReached():
                 self._verdict(event.verdict)
             case DuplicateFound():
@@ -204,7 +205,9 @@ class RunSummary:
         value = score(verdict, self.metric)
         kernel.scores.append(value or 0.0)
         before = self._correct.pop(verdict.kernel_id, None)
-        if value is not None:
+        if value is None:
+            kernel.source = ""  # Most kernels fail, and their texts would fill the memory.
+        else:
             mean = math.fsum(kernel.scores) / len(kernel.scores)
             judged = Judged(verdict, mean, self.verdicts, kernel.number, kernel.source)
             self._correct[verdict.kernel_id] = judged

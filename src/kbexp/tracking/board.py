@@ -67,7 +67,8 @@ class Board:
             case EvaluationBegun():
                 self.judging.add(event.kernel_id)
             case DuplicateFound():
-                detail = f"proposal {event.number} is a kernel judged before"
+                near = f"lies {event.distance:.2g} from" if event.distance else "is"
+                detail = f"proposal {event.number} {near} a kernel held already"
                 self.rows.append(Row("duplicate", detail=detail))
             case VerdictReached():
                 self.judging.discard(event.verdict.kernel_id)

@@ -37,6 +37,18 @@ def trackers(config: LoggerConfig, run: RunInfo) -> list[Tracker]:
     return chosen
 
 
+def prepare(config: LoggerConfig, launch_dir: Path) -> None:
+    """Make the stores that many runs will write at once; for the parent of a sweep.
+
+    Each run does the same, one after the other, where the parent did not. Raises KbexpError where
+    a store cannot be made.
+    """
+    if config.mlflow:
+        from kbexp.tracking import mlflow_store
+
+        mlflow_store.prepare(resolve_uri(config.mlflow_uri, launch_dir))
+
+
 def resolve_uri(uri: str, launch_dir: Path) -> str:
     """Return an MLflow address with a relative SQLite path made absolute from `launch_dir`."""
     scheme, separator, path = uri.partition(":///")

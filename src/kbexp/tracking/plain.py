@@ -70,7 +70,10 @@ def _what(event: Event, summary: RunSummary) -> str:
                 f"{status_words(verdict)}  {outcome(verdict)}  ({best_words(summary.best)})"
             )
         case DuplicateFound():
-            return f"proposal {event.number} is kernel {one_line(event.kernel_id[:8])} again"
+            held = f"kernel {one_line(event.kernel_id[:8])}"
+            if event.distance:
+                return f"proposal {event.number} lies {event.distance:.2g} from {held}: left out"
+            return f"proposal {event.number} is {held} again"
         case StepDone():
             return (
                 f"step {event.step} done  {best_words(summary.best)}  {summary.evaluations} "

@@ -15,7 +15,7 @@ from kbexp.summary import RunSummary
 JOURNAL_NAME = "journal.jsonl"
 
 _SECRET = re.compile(
-    r"(api[_-]?key|token|secret|password|passwd|credentials?|authorization)$", re.I
+    r"(api[_-]?key|token|secret|password|passwd|credentials?|authorization)$", re.IGNORECASE
 )
 _LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
 

@@ -115,7 +115,7 @@ class Verdict:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Verdict:
-        """Read what `to_record` wrote; raises ValueError or KeyError where the record is not one."""
+        """Read what `to_record` wrote; raises ValueError or KeyError for anything else."""
         phases = record["phases"]
         return cls(
             kernel_id=str(record["kernel_id"]),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import queue
 import shutil
 import subprocess
@@ -102,20 +104,20 @@ class WorkerProcess:
 
     def close(self) -> None:
         """End it: by closing its input, and by force when that does not help."""
-        for stream in (self._process.stdin, self._process.stdout):
-            try:
-                _stream(stream).close()
-            except OSError:
-                pass
+        self.hang_up()
         try:
             self._process.wait(CLOSE_TIMEOUT_S)
         except subprocess.TimeoutExpired:
+            # Its zygote, and all that was forked from that, die with it.
             self._process.kill()
             self._process.wait()
+        with contextlib.suppress(OSError):
+            _stream(self._process.stdout).close()
 
-    def kill(self) -> None:
-        """End it now; its zygote and what that forked die with it."""
-        self._process.kill()
+    def hang_up(self) -> None:
+        """Close its input: it drops what it does, clears up and ends."""
+        with contextlib.suppress(OSError):
+            _stream(self._process.stdin).close()
 
 
 def _stream(stream: IO[str] | None) -> IO[str]:
@@ -179,7 +181,7 @@ class LocalEvaluator:
             self._jobs.put(None)
         for worker in self._workers:
             if worker is not None:
-                worker.kill()
+                worker.hang_up()
         for thread in self._threads:
             thread.join(CLOSE_TIMEOUT_S)
 
@@ -260,7 +262,7 @@ class LocalEvaluator:
 
     def _drain(self) -> list[Job]:
         """Take every job off the queue; return those that are not cancelled, now running."""
-        jobs = []
+        jobs: list[Job] = []
         while True:
             try:
                 job = self._jobs.get_nowait()
@@ -279,8 +281,6 @@ def cuda_devices() -> list[str]:
 
     CUDA_VISIBLE_DEVICES is respected. Raises `EvaluatorUnavailable` where there is none.
     """
-    import os
-
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         names = [name.strip() for name in visible.split(",") if name.strip()]

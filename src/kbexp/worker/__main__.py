@@ -2,7 +2,8 @@
 
 One JSON object a line. It first says `{"ready": {...}}` or `{"failed": sentence}`; a request is
 `{"id", "task": {"name", "source"}, "kernel", "settings"}`, an answer `{"id", "verdict": {...}}` or
-`{"id", "error": {"kind", "text"}}`. It ends when its input does, and leaves nothing running.
+`{"id", "error": {"kind", "text"}}`. It ends when its input does, whatever it is doing, and
+leaves nothing running.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import queue
 import signal
 import sys
+import threading
 from typing import Any, TextIO
 
 from kbexp.config import EvaluatorConfig
@@ -33,19 +36,28 @@ def main() -> int:
     # Ctrl-C goes to the whole group; the owner of this process decides when it ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker = Worker(arguments.device, EvaluatorConfig(**json.loads(arguments.settings)))
+    requests: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=watch, args=(worker, requests), daemon=True).start()
     try:
         worker.start()
         say(answers, {"ready": {"isolation": worker.isolation}})
-        for line in sys.stdin:
-            say(answers, answer(worker, json.loads(line)))
+        while True:
+            say(answers, answer(worker, json.loads(requests.get())))
     except KbexpError as error:
         say(answers, {"failed": str(error)})
+        worker.abandon()
         return error.exit_code
     except BrokenPipeError:
-        pass
-    finally:
-        worker.close()
-    return 0
+        worker.abandon()
+        return 0
+
+
+def watch(worker: Worker, requests: queue.Queue[str]) -> None:
+    """Take requests in; at the end of the input, drop what is being judged and end at once."""
+    for line in sys.stdin:
+        requests.put(line)
+    worker.abandon()
+    os._exit(0)
 
 
 def answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def main(order: dict[str, Any], fds: list[int]) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     try:
         load_module(order["source"], order["inside"])
-    except BaseException as error:  # noqa: BLE001  (a kernel may raise anything)
+    except BaseException as error:  # a kernel may raise anything
         if is_build_error(error):
             send_report(channel, Kind.FAILED, pack_text(str(error) or traceback.format_exc()))
             return
@@ -60,7 +60,7 @@ def wants_build(source: str) -> bool:
 
 
 def toolchain(torch_version: str, capability: str) -> str:
-    """Return 12 hexadecimal digits for the compilers, torch and the processor a build depends on."""
+    """Return 12 hexadecimal digits for what a build depends on: compilers, torch, processor."""
     parts = [torch_version, capability, platform.machine(), _processor()]
     for compiler in (os.environ.get("CXX", "c++"), "nvcc"):
         found = shutil.which(compiler)
@@ -133,8 +133,6 @@ class BuildCache:
         )
         total = 0
         for folder in folders:
-            total += sum(
-                path.lstat().st_size for path in folder.rglob("*") if not path.is_dir()
-            )
+            total += sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
             if total > MAX_CACHE_BYTES:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -7,18 +7,21 @@ import os
 from kbexp.worker.arena import Arena, Layout, create_host
 
 HOST_BYTES = 512 * 2**20
-"""Bytes lent to one runner on a CPU."""
+"""Bytes lent to one runner on a CPU, and held in trials by the judge."""
 
-DEVICE_SHARE = 0.2
-"""The share of a CUDA device's free memory lent to one runner."""
+DEVICE_SHARE = 0.12
+"""The share of a CUDA device's free memory lent to one runner, and held in trials by the judge.
 
-
-def slots_for(layout: Layout, calls: int, device: str) -> int:
-    """Return how many slots one runner gets: one a call, at least two, as far as memory goes."""
-    return max(2, min(calls, _bytes_to_lend(device) // layout.slot_bytes))
+Two runners, the trials, the outputs and the temporaries of kernel and reference must all fit.
+"""
 
 
-def _bytes_to_lend(device: str) -> int:
+def sets_for(layout: Layout, wanted: int, device: str) -> int:
+    """Return how many sets of inputs and outputs to hold: `wanted`, at least one, as fits."""
+    return max(1, min(wanted, _bytes_to_hold(device) // layout.slot_bytes))
+
+
+def _bytes_to_hold(device: str) -> int:
     if device == "cpu":
         return HOST_BYTES
     import torch
@@ -30,6 +33,9 @@ def _bytes_to_lend(device: str) -> int:
 class Lending:
     """The arenas of one evaluation; closing it gives their memory back."""
 
+    ipc = True
+    """False once CUDA IPC was found not to work between these processes."""
+
     def __init__(self, device: str) -> None:
         self._device = device
         self._arenas: list[Arena] = []
@@ -37,11 +43,14 @@ class Lending:
 
     def lend(self, layout: Layout, slots: int) -> tuple[Arena, str | None, tuple[int, ...]]:
         """Return a new arena, its CUDA IPC handle (or None) and the descriptors to send along."""
-        if self._device != "cpu":
-            from kbexp.worker import cuda_arena
+        if self._device != "cpu" and Lending.ipc:
+            from kbexp.worker.cuda_arena import IpcUnavailable, create_cuda
 
-            if cuda_arena.usable(self._device):
-                arena, handle = cuda_arena.create_cuda(layout, slots, self._device)
+            try:
+                arena, handle = create_cuda(layout, slots, self._device)
+            except IpcUnavailable:
+                Lending.ipc = False
+            else:
                 self._arenas.append(arena)
                 return arena, handle, ()
         arena, fd = create_host(layout, slots)
@@ -58,6 +67,7 @@ class Lending:
 
     def close(self) -> None:
         """Give everything back."""
+        self.settle()
         for arena in self._arenas:
             arena.close()
         for fd in self._fds:

@@ -11,13 +11,18 @@ from kbexp.verdict import Interval, Phase, Status
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How judging ended. `died` names the runner whose process ended, if one did."""
+    """How judging ended.
+
+    `died` names the runner whose process ended, if one did; `again` asks for one more try, the
+    judge having learned what does not work on this machine.
+    """
 
     status: Status
     phase: Phase
     reasons: tuple[str, ...] = ()
     log: str = ""
     died: str = ""
+    again: bool = False
     time_ms: Interval | None = None
     reference_ms: Interval | None = None
     speedup: Interval | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -71,10 +72,8 @@ class Child:
         if self.channel is not None:
             self.channel.close()
         if self._end is None:
-            try:
+            with contextlib.suppress(OSError):
                 self._status.sendall(b"\0")
-            except OSError:
-                pass
         try:
             return self.wait(KILL_TIMEOUT_S)
         except wire.TooLate:
@@ -153,8 +152,9 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 KEPT_VARIABLES = frozenset(
     {
         "PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "CC", "CXX",
-        "CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "TORCH_CUDA_ARCH_LIST",
-        "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "XDG_CACHE_HOME", "HOME",
+        "CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "HOME",
+        "TORCH_CUDA_ARCH_LIST", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES",
+        "XDG_CACHE_HOME",
     }
 )  # fmt: skip
 KEPT_PREFIXES = ("OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "NVPL_", "NCCL_NVLS", "NVSHMEM_DIS")

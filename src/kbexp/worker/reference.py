@@ -22,7 +22,7 @@ class BadTask(Exception):
 
 @dataclass(slots=True)
 class Trial:
-    """One set of inputs (tensors on the device, in the order of `Layout.inputs`) and its answers."""
+    """A set of inputs (on the device, in the order of `Layout.inputs`) and the answers to it."""
 
     inputs: list[torch.Tensor]
     expected: list[torch.Tensor]
@@ -37,7 +37,7 @@ class Reference:
         self._device = torch.device(device)
         try:
             self._module: ModuleType = load_module(source, folder)
-        except BaseException as error:  # noqa: BLE001  (a task may raise anything)
+        except BaseException as error:  # a task may raise anything
             raise BadTask(f"The task cannot be imported: {_short(error)}.") from error
         for name in ("Model", "get_inputs", "get_init_inputs"):
             if not hasattr(self._module, name):
@@ -96,7 +96,7 @@ class Reference:
             init = self.init_record(seed)
             _, trial = self.trial(self.model(init, seed), seed)
             return layout_of(trial)
-        except BaseException as error:  # noqa: BLE001  (a task may raise anything)
+        except BaseException as error:  # a task may raise anything
             raise BadTask(f"The task's reference does not run: {_short(error)}.") from error
 
 

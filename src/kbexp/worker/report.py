@@ -134,5 +134,7 @@ def _unpack_leaves(payload: bytes) -> tuple[Leaf, ...]:
 
 def clean(text: str, limit: int = MAX_TEXT) -> str:
     """Return untrusted text with control characters replaced, but for newline and tab, and cut."""
-    kept = "".join(c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    kept = "".join(
+        c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
     return kept if len(kept) <= limit else kept[: limit - 1] + "…"

@@ -14,6 +14,7 @@ is walled in can be a child of a warm process.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import shutil
@@ -208,10 +209,9 @@ def limit(walls: Walls) -> None:
     if walls.level == "namespaces":
         # Counted by user; the ids of the other levels are shared with the person's own programs.
         resource.setrlimit(resource.RLIMIT_NPROC, (MAX_PROCESSES, MAX_PROCESSES))
-    try:
+    # Where this is refused, the kernel's out-of-memory killer chooses by size alone.
+    with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
-    except OSError:
-        pass  # The kernel's out-of-memory killer then chooses by size alone.
 
 
 def drop_rights(walls: Walls) -> None:
@@ -224,7 +224,7 @@ def drop_rights(walls: Walls) -> None:
         syscalls.drop_capabilities()
     syscalls.forbid_new_privileges()
     syscalls.die_with_parent()
-    for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
 
 

@@ -12,7 +12,7 @@ MAX_SOURCE_BYTES = 2**20
 
 
 def screen(source: str) -> Outcome | None:
-    """Return how the evaluation ends where the text cannot be a kernel; None where it may be one."""
+    """Return the outcome where the text cannot be a kernel; None where it may be one."""
     size = len(source.encode("utf-8", "replace"))
     if not source.strip():
         return _ends("The kernel is empty.")

@@ -10,6 +10,7 @@ A byte or the end of the stream from the worker's side means "kill it".
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -35,7 +36,7 @@ SETUP_FAILED = 97
 def supervise(
     walls: Walls, base_env: dict[str, str], role: Role, order: dict[str, Any], fds: list[int]
 ) -> NoReturn:
-    """Run `role(order, fds[1:])` behind `walls`, report its end on the socket `fds[0]`, and exit."""
+    """Run `role(order, fds[1:])` behind `walls`, tell its end to the socket `fds[0]`, and exit."""
     status = socket.socket(fileno=fds[0])
     try:
         os.setsid()
@@ -57,10 +58,9 @@ def supervise(
 
 
 def _say(status: socket.socket, message: dict[str, Any]) -> None:
-    try:
+    # Where the worker has gone, this process ends with it.
+    with contextlib.suppress(wire.Closed):
         wire.send(status, {"peak_bytes": 0, "exceeded": "", **message})
-    except wire.Closed:
-        pass  # The worker has gone; this process ends with it.
 
 
 def _enter(walls: Walls) -> int:
@@ -87,7 +87,7 @@ def _init(walls: Walls, ready: int) -> NoReturn:
         syscalls.die_with_parent()
         sandbox.build_root(walls)
         os.write(ready, b"ready")
-    except BaseException as error:  # noqa: BLE001  (a forked child must never return)
+    except BaseException as error:  # a forked child must never return
         os.write(ready, str(error).encode()[:500])
         os._exit(1)
     os.closerange(0, 256)
@@ -127,7 +127,7 @@ def _become(
         code = 0
     except SystemExit as exit_:
         code = exit_.code if isinstance(exit_.code, int) else 1
-    except BaseException:  # noqa: BLE001  (a forked child must never return)
+    except BaseException:  # a forked child must never return
         traceback.print_exc()
     finally:
         os._exit(code & 0xFF)
@@ -142,9 +142,7 @@ def _close_others(fds: list[int]) -> list[int]:
     return moved
 
 
-def _watch(
-    walls: Walls, child: int, init: int | None, log_end: int, status: socket.socket
-) -> None:
+def _watch(walls: Walls, child: int, init: int | None, log_end: int, status: socket.socket) -> None:
     """Wait for the child's end, the worker's word or a broken limit; then clear up and report."""
     tail = bytearray()
     exceeded = ""
@@ -214,14 +212,12 @@ def _kill(walls: Walls, child: int | None, init: int | None) -> None:
         return
     # Orphans come to this process, which is their reaper; a fork bomb needs several rounds.
     for _ in range(10_000):
-        left = [pid for pid in descendants(os.getpid())]
+        left = descendants(os.getpid())
         if not left:
             return
         for pid in left:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass

@@ -125,7 +125,5 @@ def drop_capabilities() -> None:
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     sets = (ctypes.c_uint32 * 6)()
     number = _number(_NR_CAPSET, "capset")
-    result = _libc.syscall(
-        ctypes.c_long(number), ctypes.byref(header), ctypes.byref(sets)
-    )
+    result = _libc.syscall(ctypes.c_long(number), ctypes.byref(header), ctypes.byref(sets))
     _check(result, "capset")

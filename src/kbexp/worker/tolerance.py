@@ -64,7 +64,9 @@ def compare(actual: torch.Tensor, expected: torch.Tensor, name: str) -> Differen
     count = int(wrong.sum().item())
     if not count:
         return None
-    return Difference(_describe(actual, expected, wrong, count, name, allowed), count, wrong.numel())
+    return Difference(
+        _describe(actual, expected, wrong, count, name, allowed), count, wrong.numel()
+    )
 
 
 def _describe(

@@ -40,7 +40,9 @@ def send(channel: socket.socket, message: dict[str, Any], fds: Sequence[int] = (
                 [data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds).tobytes())]
             )
             data = data[sent:]
-        channel.sendall(data)
+        if data:
+            # Sending nothing would still fail where the reader has answered and gone.
+            channel.sendall(data)
     except OSError as error:
         raise Closed(str(error)) from error
 
@@ -48,7 +50,7 @@ def send(channel: socket.socket, message: dict[str, Any], fds: Sequence[int] = (
 def receive(
     channel: socket.socket, timeout_s: float | None = None, max_bytes: int = MAX_BYTES
 ) -> tuple[dict[str, Any], list[int]]:
-    """Wait for one message; return it and the descriptors that came with it, which are the caller's.
+    """Wait for one message; return it and the descriptors that came with it, now the caller's.
 
     Raises `Closed` at the end of the stream and `TooLate` after `timeout_s`.
     """
@@ -64,7 +66,7 @@ def receive(
 def read_exactly(
     channel: socket.socket, count: int, deadline: float | None, fds: list[int] | None = None
 ) -> bytes:
-    """Read `count` bytes before `deadline` (on the monotonic clock), gathering descriptors in `fds`.
+    """Read `count` bytes before `deadline` (monotonic), gathering descriptors in `fds`.
 
     With `fds` None no descriptor is accepted: the kernel closes what was sent.
     """

@@ -15,17 +15,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from kbexp.config import EvaluatorConfig
 from kbexp.errors import EvaluatorUnavailable, TaskError
 from kbexp.kernel import Kernel
 from kbexp.task import Task
-from kbexp.verdict import Interval, Phase, Phases, Status, Verdict
+from kbexp.verdict import Phase, Phases, Status, Verdict
 from kbexp.worker import wire
 from kbexp.worker.build import BuildCache, toolchain, wants_build
-from kbexp.worker.judge import settings_record
 from kbexp.worker.outcome import Outcome
 from kbexp.worker.processes import Child, Zygote, clean_environment
 from kbexp.worker.report import Kind, read_report
@@ -38,7 +37,15 @@ FIRST_USER = 61_000
 
 USERS = 2_000
 LOAD_TIMEOUT_S = 300.0
-REFORK_AFTER_S = 1.0
+FOLDER_PREFIX = "kbexp-worker-"
+
+
+def sweep_folders() -> None:
+    """Delete the folders of workers that were killed before they could."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
+        owner = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Worker:
@@ -58,7 +65,8 @@ class Worker:
         self._judge: Child | None = None
         self._judge_task = ""
         self._builds: BuildCache | None = None
-        self._folder = Path(tempfile.mkdtemp(prefix="kbexp-worker-"))
+        sweep_folders()
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))
         # Walled-in processes run as other users and are shown a folder inside this one.
         self._folder.chmod(0o711)
 
@@ -71,13 +79,17 @@ class Worker:
         self.isolation = self._probe()
 
     def close(self) -> None:
-        """End every process and delete what they left."""
+        """End every process and delete what they left, once the evaluation under way is over."""
         with self._lock:
             self._drop_judge()
-            if self._zygote is not None:
-                self._zygote.close()
-                self._zygote = None
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Do the same at once, whatever is under way; to be followed by the end of this process."""
+        zygote, self._zygote = self._zygote, None
+        if zygote is not None:
+            zygote.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def evaluate(
         self, task: Task, kernel: Kernel, settings: EvaluatorConfig | None = None
@@ -104,7 +116,10 @@ class Worker:
         died = ""
         for _ in range(2):
             try:
-                return self._build_and_judge(task, kernel, settings)
+                outcome, build_s = self._build_and_judge(task, kernel, settings)
+                if not outcome.again:
+                    return outcome, build_s
+                died = outcome.reasons[0]
             except (wire.Closed, wire.TooLate) as error:
                 died = (str(error) or type(error).__name__) + self._restart()
         reason = f"the evaluator's own processes failed twice: {died}"
@@ -150,7 +165,7 @@ class Worker:
         channels = [runner.channel for runner in runners if runner.channel is not None]
         wire.send(
             judge.channel,
-            {"source": kernel.source, "settings": settings_record(settings)},
+            {"source": kernel.source, "settings": asdict(settings)},
             [channel.fileno() for channel in channels],
         )
         for channel in channels:
@@ -185,10 +200,11 @@ class Worker:
         return judge
 
     def _drop_judge(self) -> str:
-        """End the judge, if there is one, and return the end of what it printed."""
+        """End the judge, if there is one, and return how it ended."""
         said = ""
         if self._judge is not None:
-            said = self._judge.kill().log.strip()
+            end = self._judge.kill()
+            said = f"{end.text(self._settings.memory_bytes)}; {end.log.strip()[-500:]}"
             shutil.rmtree(self._judge.walls.scratch, ignore_errors=True)
         self._judge = None
         self._judge_task = ""
@@ -307,7 +323,7 @@ class Worker:
             self._zygote.close()
             self._zygote = None
         self._start_zygote()
-        return f"; the judge said: {said[-500:]}" if said else ""
+        return f"; the judge: {said}" if said else ""
 
     def _verdict(
         self, task: Task, kernel: Kernel, outcome: Outcome, queue_s: float, build_s: float
@@ -328,5 +344,3 @@ class Worker:
             phases=Phases(queue_s, build_s, outcome.correctness_s, outcome.timing_s),
             environment=self.environment,
         )
-
-

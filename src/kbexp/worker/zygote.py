@@ -27,11 +27,11 @@ def warm() -> None:
 
     import numpy  # noqa: F401
     import torch
-    import torch.nn.functional  # noqa: F401
-    import torch.utils.cpp_extension  # noqa: F401
+    import torch.nn.functional
+    import torch.utils.cpp_extension
 
     try:
-        import triton  # noqa: F401
+        import triton
         import triton.language  # noqa: F401
     except ImportError:
         pass
@@ -67,9 +67,7 @@ def serve(control: socket.socket) -> None:
             return
         if os.fork() == 0:
             control.close()
-            supervise(
-                Walls.from_record(order["walls"]), base_env, known[order["role"]], order, fds
-            )
+            supervise(Walls.from_record(order["walls"]), base_env, known[order["role"]], order, fds)
         for fd in fds:
             os.close(fd)
 

@@ -1,0 +1,81 @@
+"""The judge's end of a conversation with one runner."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any
+
+from kbexp.verdict import Phase, Status
+from kbexp.worker import wire
+from kbexp.worker.arena import Arena
+from kbexp.worker.memory import Lending
+from kbexp.worker.outcome import Outcome, Stop
+from kbexp.worker.report import Kind, Leaf, Report, read_report
+
+
+class Side:
+    """One runner: what it is called in messages, its socket, its memory, its deadline.
+
+    Whatever goes wrong raises `Stop`. The kernel is not blamed for faults of the reference: those
+    are infrastructure errors.
+    """
+
+    def __init__(self, name: str, channel: socket.socket, blamed: bool) -> None:
+        self.name = name
+        self.arena: Arena | None = None
+        self.phase = Phase.LOAD
+        self._channel = channel
+        self._blamed = blamed
+        self._limit_s = 0.0
+        self._deadline = 0.0
+
+    def enter(self, phase: Phase, limit_s: float) -> None:
+        """Begin a phase, in which all answers together may take `limit_s`."""
+        self.phase = phase
+        self._limit_s = limit_s
+        self._deadline = time.monotonic() + limit_s
+
+    def tell(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+        """Send an order."""
+        try:
+            wire.send(self._channel, message, fds)
+        except wire.Closed:
+            raise self._died() from None
+
+    def expect(self, kind: Kind, calls: int = 0, outputs: tuple[Leaf, ...] = ()) -> Report:
+        """Wait for one kind of report; `outputs` is the layout that the task gives."""
+        left_s = max(self._deadline - time.monotonic(), 0.01)
+        try:
+            report = read_report(self._channel, left_s, calls)
+        except wire.TooLate:
+            text = f"{self.name} did not finish within {self._limit_s:g} s"
+            raise self._stop(Status.TIMEOUT, text) from None
+        except wire.Closed:
+            raise self._died() from None
+        if report.kind is Kind.FAILED:
+            last = (report.text.strip().splitlines() or ["no message"])[-1]
+            if "IpcUnavailable" in last and Lending.ipc and not self._blamed:
+                Lending.ipc = False
+                raise Stop(Outcome(Status.INFRASTRUCTURE_ERROR, self.phase, (last,), again=True))
+            raise self._stop(Status.RUNTIME_ERROR, last[:500], report.text)
+        if report.kind is Kind.LAYOUT:
+            self.phase = Phase.CORRECTNESS
+            text = f"forward gives {say(report.leaves)}, the task {say(outputs)}"
+            raise self._stop(Status.INCORRECT, text)
+        if report.kind is not kind:
+            raise self._stop(Status.REJECTED, f"{self.name} answered out of turn")
+        return report
+
+    def _died(self) -> Stop:
+        return self._stop(Status.RUNTIME_ERROR, f"{self.name}'s process ended", died=self.name)
+
+    def _stop(self, status: Status, reason: str, log: str = "", died: str = "") -> Stop:
+        if not self._blamed:
+            status, reason = Status.INFRASTRUCTURE_ERROR, f"the reference failed: {reason}"
+        return Stop(Outcome(status, self.phase, (reason,), log=log, died=died))
+
+
+def say(leaves: tuple[Leaf, ...]) -> str:
+    """Return a layout in words."""
+    return ", ".join(str(leaf) for leaf in leaves) or "nothing"

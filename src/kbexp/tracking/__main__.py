@@ -12,7 +12,7 @@ from kbexp.errors import KbexpError
 from kbexp.events import RunStarted
 from kbexp.tracking.build import WANDB_MODES, trackers
 from kbexp.tracking.console import Console
-from kbexp.tracking.follow import replay
+from kbexp.tracking.follow import describe, replay, report
 from kbexp.tracking.journal import read
 from kbexp.tracking.run_info import JOURNAL_NAME, RunInfo
 
@@ -33,8 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _replay(journal, chosen.mlflow, chosen.wandb)
     except KbexpError as error:
-        print(f"kbexp: {error}", file=sys.stderr)
+        report(str(error))
         return error.exit_code
+    except Exception as error:
+        report(f"{journal} could not be replayed: {describe(error)}.")
+        return 1
     return 0
 
 

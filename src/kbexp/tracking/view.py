@@ -197,7 +197,7 @@ def _tally(board: Board) -> Text:
     if board.asked:
         parts.append(Text(f"asking for {len(board.asked)}", style="bold cyan"))
     by_count = sorted(summary.statuses.items(), key=lambda item: -item[1])
-    parts += [Text(f"{n} {_word(status)}", style=KIND_STYLES[status]) for kind, n in by_count if n]
+    parts += [Text(f"{n} {_word(kind)}", style=KIND_STYLES[kind]) for kind, n in by_count if n]
     if summary.duplicates:
         parts.append(Text(f"{summary.duplicates} duplicate", style=KIND_STYLES["duplicate"]))
     if summary.failed_proposals:

@@ -131,9 +131,9 @@ class Budget:
         if (reason := self.out_of_time()) is not None:
             return reason
         if config.evaluations is not None and spending.evaluations >= config.evaluations:
-            return f"The budget of {config.evaluations} evaluations is spent."
+            return f"The budget of {_counted(config.evaluations, 'evaluation')} is spent."
         if config.proposals is not None and spending.proposals >= config.proposals:
-            return f"The budget of {config.proposals} proposals is spent."
+            return f"The budget of {_counted(config.proposals, 'proposal')} is spent."
         if config.llm_usd is not None and spending.llm_usd >= config.llm_usd:
             return f"The budget of ${config.llm_usd:g} for the model is spent."
         if config.gpu_usd is not None and self.gpu_usd(spending) >= config.gpu_usd:
@@ -175,3 +175,7 @@ class Budget:
             "unknown: set llm.input_usd_per_mtok and llm.output_usd_per_mtok, or "
             "budget.allow_unknown_price=true to run on with those calls uncounted."
         )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

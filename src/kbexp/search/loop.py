@@ -185,7 +185,7 @@ class _Loop:
         idle = not (self.flying.calls or self.flying.evaluations)
         steps, archive = self.config.num_steps, self.archive
         if idle and archive.held and archive.steps_done >= steps and not archive.unjudged:
-            return f"All {steps} steps are done."
+            return "The one step is done." if steps == 1 else f"All {steps} steps are done."
         if idle:
             return self.budget.exhausted(archive.spending)
         return self.budget.out_of_time()

@@ -124,15 +124,21 @@ def _from_parquet(level: int, folder: Path, dataset: str) -> Iterator[tuple[int,
         raise KbexpError(f"The dataset '{dataset}' has no split level_{level}: {known}.")
     for path in sorted(splits[level]):
         try:
-            rows = pyarrow.parquet.read_table(path, columns=list(COLUMNS)).to_pylist()
-        except (pyarrow.ArrowException, OSError, KeyError, ValueError) as error:
+            columns = pyarrow.parquet.read_table(path, columns=list(COLUMNS)).to_pydict()
+            rows = zip(*(columns[column] for column in COLUMNS), strict=True)
+            found = [_problem(level, code, name, number) for code, name, number in rows]
+        except (pyarrow.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             raise KbexpError(
                 f"{path} is not a parquet file with the columns {', '.join(COLUMNS)}: {_SET_ROOT}."
             ) from error
-        for row in rows:
-            number = int(row["problem_id"])
-            name = _safe_name(str(row["name"]).removesuffix(".py"))
-            yield number, Problem(level, number, name, str(row["code"]))
+        yield from ((problem.problem_id, problem) for problem in found)
+
+
+def _problem(level: int, code: object, name: object, number: object) -> Problem:
+    """Return one row of the dataset as a problem; raises TypeError where it is not one."""
+    if not (isinstance(code, str) and isinstance(name, str) and isinstance(number, int)):
+        raise TypeError("a row of another type")
+    return Problem(level, number, _safe_name(name.removesuffix(".py")), code)
 
 
 def _splits(folder: Path) -> dict[int, list[Path]]:

@@ -17,7 +17,7 @@ spread = 4.0
 
 SIZES = {
     "cpu": {"rows": 8192, "cols": 1024},
-    "gpu": {"rows": 32768, "cols": 4096},
+    "gpu": {"rows": 65536, "cols": 2048},
 }
 
 

@@ -35,6 +35,7 @@ _GCC_SCOPE = re.compile(r"^\s*[^\s:]{1,300}: (?:In |At )")
 _TRACEBACK = "Traceback (most recent call last):"
 # The line after a traceback's frames: `RuntimeError: text`, `triton.errors.CompilationError: …`.
 _EXCEPTION = re.compile(r"^(?:[A-Za-z_][\w.]{0,120})(?::|$)")
+_INSTALLED = re.compile(r'(?:site|dist)-packages|File "<frozen|/lib/python3')
 _ERROR_WORD = re.compile(r"\b(?:[Ee]rror|ERROR|[Ee]xception|Segmentation fault|Killed|Aborted)\b")
 
 
@@ -75,20 +76,30 @@ def _compiler_error(lines: list[str]) -> list[str]:
 
 
 def _python_error(lines: list[str]) -> list[str]:
-    """The first traceback's last frame and its exception, whose text may have several lines."""
+    """The first traceback's frame that is the kernel's own, and its exception.
+
+    The exception's text may have several lines; of the frames, the last one outside of installed
+    packages is where the kernel's author can do something.
+    """
     starts = [i for i, line in enumerate(lines) if line.strip() == _TRACEBACK]
     if not starts:
         return []
     indent = len(lines[starts[0]]) - len(lines[starts[0]].lstrip())
     body = [line[indent:] if not line[:indent].strip() else line for line in lines]
     for i in range(starts[0] + 1, len(body)):
-        if not _EXCEPTION.match(body[i]):
-            continue
-        frame = max(
-            (j for j in range(starts[0] + 1, i) if body[j].startswith('  File "')), default=i
-        )
-        return body[frame:i] + _exception_text(body[i:])
+        if _EXCEPTION.match(body[i]):
+            return _frame(body[starts[0] + 1 : i]) + _exception_text(body[i:])
     return []
+
+
+def _frame(lines: list[str]) -> list[str]:
+    """The frame to show: its `File` line and the source line below."""
+    starts = [i for i, line in enumerate(lines) if line.startswith('  File "')]
+    if not starts:
+        return []
+    own = [i for i in starts if not _INSTALLED.search(lines[i])]
+    start = (own or starts)[-1]
+    return [line for line in lines[start : start + 2] if line is lines[start] or line[:4].isspace()]
 
 
 def _exception_text(lines: list[str]) -> list[str]:

@@ -97,9 +97,10 @@ def classify(error: Exception, config: LlmConfig, api_key: str | None) -> Failur
         return _stop(f"The account behind {about.key} has no credit left: {text}")
     if status == 401 or name == "AuthenticationError" or _NO_KEY.search(said):
         return _stop(about.key_problem(api_key))
-    if _CONTENT.search(said):
+    refused = status is not None and 400 <= status < 500
+    if refused and _CONTENT.search(said):
         return Failure(Remedy.GIVE_UP_CALL, f"The provider's content filter refused: {text}")
-    if name == "ContextWindowExceededError" or _TOO_LONG.search(said):
+    if name == "ContextWindowExceededError" or (refused and _TOO_LONG.search(said)):
         return Failure(Remedy.GIVE_UP_CALL, f"The question is too long for {config.model}: {text}")
     if status == 404 or _NO_MODEL.search(said):
         return _stop(

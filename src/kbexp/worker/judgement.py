@@ -75,6 +75,7 @@ class Judgement:
         timed = timing_started > started
         return replace(
             outcome,
+            transport=self._lending.transport,
             correctness_s=(timing_started if timed else ended) - started,
             timing_s=ended - timing_started if timed else 0.0,
         )
@@ -96,7 +97,7 @@ class Judgement:
                 "seed": weights,
                 "device": self._device,
                 "layout": self._layout.to_record(),
-                "slots": slots,
+                "slots": side.arena.slots,
                 "arguments": tree,
                 "ipc": ipc,
                 "flush_bytes": FLUSH_BYTES,

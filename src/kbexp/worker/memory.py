@@ -22,7 +22,7 @@ def sets_for(layout: Layout, wanted: int, device: str) -> int:
 
 
 def _bytes_to_hold(device: str) -> int:
-    if device == "cpu":
+    if device == "cpu" or not Lending.ipc:
         return HOST_BYTES
     import torch
 
@@ -36,10 +36,26 @@ class Lending:
     ipc = True
     """False once CUDA IPC was found not to work between these processes."""
 
+    why_not = ""
+    """What CUDA said then."""
+
     def __init__(self, device: str) -> None:
         self._device = device
         self._arenas: list[Arena] = []
         self._fds: list[int] = []
+
+    @classmethod
+    def give_up(cls, why_not: str) -> None:
+        """Use shared host memory from now on."""
+        cls.ipc = False
+        cls.why_not = why_not
+
+    @property
+    def transport(self) -> str:
+        """How tensors cross between judge and runners."""
+        if self._device != "cpu" and Lending.ipc:
+            return "cuda_ipc"
+        return f"shared_memory ({self.why_not})" if self.why_not else "shared_memory"
 
     def lend(self, layout: Layout, slots: int) -> tuple[Arena, str | None, tuple[int, ...]]:
         """Return a new arena, its CUDA IPC handle (or None) and the descriptors to send along."""
@@ -48,8 +64,9 @@ class Lending:
 
             try:
                 arena, handle = create_cuda(layout, slots, self._device)
-            except IpcUnavailable:
-                Lending.ipc = False
+            except IpcUnavailable as error:
+                Lending.give_up(str(error))
+                slots = min(slots, sets_for(layout, slots, self._device))
             else:
                 self._arenas.append(arena)
                 return arena, handle, ()

@@ -14,7 +14,7 @@ class Outcome:
     """How judging ended.
 
     `died` names the runner whose process ended, if one did; `again` asks for one more try, the
-    judge having learned what does not work on this machine.
+    judge having learned what does not work on this machine. `transport` is how tensors crossed.
     """
 
     status: Status
@@ -23,6 +23,7 @@ class Outcome:
     log: str = ""
     died: str = ""
     again: bool = False
+    transport: str = ""
     time_ms: Interval | None = None
     reference_ms: Interval | None = None
     speedup: Interval | None = None

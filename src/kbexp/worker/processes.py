@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from kbexp.worker import wire
@@ -89,7 +90,11 @@ class Zygote:
         self._control, theirs = socket.socketpair()
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "kbexp.worker.zygote", str(theirs.fileno())],
+            # Python 3.12 warns of forks beside threads; those are numpy's, which survive a fork.
+            [
+                *(sys.executable, "-W", "ignore::DeprecationWarning"),
+                *("-m", "kbexp.worker.zygote", str(theirs.fileno())),
+            ],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr,
@@ -145,6 +150,8 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
         if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)
     }
     programs = os.path.dirname(sys.executable)
+    package = str(Path(__file__).parents[2])
+    kept["PYTHONPATH"] = os.pathsep.join(filter(None, [package, kept.get("PYTHONPATH")]))
     kept["PATH"] = os.pathsep.join([programs, kept.get("PATH", os.defpath)])
     return {**kept, **(extra or {})}
 

@@ -47,7 +47,8 @@ class Walls:
     `scratch` is a folder of its own outside; inside, namespaces show it nothing but a fresh
     memory file system at `/tmp`. `keep` is a folder whose files are copied in before the start
     (`keep_out` False) or out after a good end (`keep_out` True). `user` is the user id under
-    `namespaces`. `visible` are further folders that it may read.
+    `namespaces`. `cuda` shows it the CUDA devices; `trusted` lets it make files of any size (the
+    judge's, in memory). `visible` are further folders that it may read.
     """
 
     level: str
@@ -57,6 +58,7 @@ class Walls:
     keep: str | None = None
     keep_out: bool = False
     cuda: bool = False
+    trusted: bool = False
     visible: tuple[str, ...] = ()
 
     def to_record(self) -> dict[str, Any]:
@@ -202,7 +204,8 @@ def limit(walls: Walls) -> None:
     """Set the resource limits of this process and of all that it starts."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (SCRATCH_BYTES, SCRATCH_BYTES))
+    if not walls.trusted:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (SCRATCH_BYTES, SCRATCH_BYTES))
     if not walls.cuda:
         # CUDA maps far more than it uses; there the memory watch alone holds the limit.
         resource.setrlimit(resource.RLIMIT_DATA, (walls.memory_bytes, walls.memory_bytes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from typing import Any
@@ -12,6 +13,8 @@ from kbexp.worker.arena import Arena
 from kbexp.worker.memory import Lending
 from kbexp.worker.outcome import Outcome, Stop
 from kbexp.worker.report import Kind, Leaf, Report, read_report
+
+EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt|Warning|Unsupported)\b")
 
 
 class Side:
@@ -54,9 +57,9 @@ class Side:
         except wire.Closed:
             raise self._died() from None
         if report.kind is Kind.FAILED:
-            last = (report.text.strip().splitlines() or ["no message"])[-1]
+            last = exception_line(report.text)
             if "IpcUnavailable" in last and Lending.ipc and not self._blamed:
-                Lending.ipc = False
+                Lending.give_up(last[:200])
                 raise Stop(Outcome(Status.INFRASTRUCTURE_ERROR, self.phase, (last,), again=True))
             raise self._stop(Status.RUNTIME_ERROR, last[:500], report.text)
         if report.kind is Kind.LAYOUT:
@@ -74,6 +77,13 @@ class Side:
         if not self._blamed:
             status, reason = Status.INFRASTRUCTURE_ERROR, f"the reference failed: {reason}"
         return Stop(Outcome(status, self.phase, (reason,), log=log, died=died))
+
+
+def exception_line(text: str) -> str:
+    """Return the line of a traceback that names the exception: CUDA's go on for lines after it."""
+    lines = text.strip().splitlines() or ["no message"]
+    named = [line for line in lines if EXCEPTION.match(line)]
+    return named[-1] if named else lines[-1]
 
 
 def say(leaves: tuple[Leaf, ...]) -> str:

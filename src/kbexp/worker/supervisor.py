@@ -41,6 +41,7 @@ def supervise(
     try:
         os.setsid()
         syscalls.die_with_parent()
+        syscalls.name_process("kbexp-watch")
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         syscalls.adopt_orphans()
         init = _enter(walls) if walls.level != "process" else None
@@ -85,6 +86,7 @@ def _init(walls: Walls, ready: int) -> NoReturn:
     """Be process 1: build the file system, then reap orphans until killed."""
     try:
         syscalls.die_with_parent()
+        syscalls.name_process("kbexp-init")
         sandbox.build_root(walls)
         os.write(ready, b"ready")
     except BaseException as error:  # a forked child must never return
@@ -110,6 +112,7 @@ def _become(
     code = 1
     try:
         os.setsid()
+        syscalls.name_process(f"kbexp-{order['role']}")
         null = os.open("/dev/null", os.O_RDONLY)
         os.dup2(null, 0)
         os.dup2(log, 1)

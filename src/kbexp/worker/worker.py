@@ -180,7 +180,9 @@ class Worker:
             return self._judge
         self._drop_judge()
         order = {"source": task.source, "device": self.device}
-        judge = self._spawn("judge", settings, order)
+        # CUDA lends no memory out of a namespace; the judge is trusted, the runners are not.
+        level = "process" if self.device != "cpu" else None
+        judge = self._spawn("judge", settings, order, level=level)
         assert judge.channel is not None
         self._judge = judge
         self._judge_task = task.id
@@ -279,6 +281,7 @@ class Worker:
             keep=keep,
             keep_out=keep_out,
             cuda=self.device != "cpu" and role != "builder",
+            trusted=role == "judge",
         )
         return self._zygote.spawn(role, walls, order or {})
 
@@ -342,5 +345,5 @@ class Worker:
             speedup=outcome.speedup,
             metrics=outcome.metrics,
             phases=Phases(queue_s, build_s, outcome.correctness_s, outcome.timing_s),
-            environment=self.environment,
+            environment={**self.environment, "transport": outcome.transport},
         )

@@ -21,6 +21,10 @@ from kbexp.worker.supervisor import Role, supervise
 
 def warm() -> None:
     """Import what kernels and judges use, so that their processes need not."""
+    # cpp_extension asks whether there is a device; asked through CUDA itself, the answer would
+    # leave a state that no forked child can use.
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+
     import ctypes  # noqa: F401
     import importlib.util  # noqa: F401
     import inspect  # noqa: F401
@@ -28,14 +32,13 @@ def warm() -> None:
     import numpy  # noqa: F401
     import torch
     import torch.nn.functional
-    import torch.utils.cpp_extension
+    import torch.utils.cpp_extension  # noqa: F401
 
     try:
         import triton
         import triton.language  # noqa: F401
     except ImportError:
         pass
-    torch.manual_seed(0)
     gc.collect()
     # Frozen objects are not touched by the children's collections: their pages stay shared.
     gc.freeze()
@@ -56,9 +59,9 @@ def serve(control: socket.socket) -> None:
     """Fork what is ordered until the worker goes away."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    base_env = dict(os.environ)
     warm()
     known = roles()
-    base_env = dict(os.environ)
     wire.send(control, {"ready": True})
     while True:
         try:

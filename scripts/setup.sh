@@ -47,7 +47,7 @@ if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -m pip --version >/dev/nu
 fi
 echo "Installing kbexp into $venv (a few minutes and about 3 GB the first time) ..." >&2
 touch "$begun"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+"$venv/bin/python" -m pip install -qq --disable-pip-version-check \
     -c constraints.txt -e '.[dev]' ||
     fail "The install failed, see above: check the network and the disk, then run make again."
 rm -f "$begun"

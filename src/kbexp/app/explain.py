@@ -93,13 +93,18 @@ def sentence(error: BaseException, schema: type = RunConfig) -> str | None:
         cause = error.__cause__
         if isinstance(cause, OmegaConfBaseException):
             return _bad_value(cause, schema, str(error))
+        if "raised while composing config" in str(error):
+            return _bad_file(str(error), schema)
         return _bad_override(str(error), str(getattr(error, "override", None) or ""))
     if isinstance(error, yaml.YAMLError):
         return f"A configuration file is not YAML: {_one_line(str(error))}."
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename!s} cannot be used: {error.strerror}."
     if "Config group override must be" in str(error):
-        return "A group takes one of its choices by name, as in gpu=cpu; --help lists them."
+        return (
+            "A group takes one of its choices by name, and a setting is written key=value, as in "
+            "gpu=cpu seed=1; --help lists both."
+        )
     if _raised_by_hydra(error):
         detail = _one_line(str(error)) or type(error).__name__
         return f"The command line cannot be read ({detail}): write group=choice or key=value."
@@ -143,6 +148,8 @@ def _bad_value(error: Exception, schema: type, context: str = "") -> str:
         names = choices.group(1).split(", ")
         hint = _did_you_mean(value.group(1), names) if value else ""
         return f"{key} must be one of {', '.join(names)}, {shown}{hint}."
+    if "not a valid bool" in text:
+        return f"{key} must be true or false, {shown}."
     if wanted:
         return f"{key} must be {KINDS.get(wanted.group(1), wanted.group(1))}, {shown}."
     if "not Optional" in text or "Non optional" in text or "NoneType" in text:
@@ -165,6 +172,18 @@ def _unknown_key(key: str, schema: type) -> str:
     ]
     hint = f" (did you mean {near[0]}?)" if near else ""
     return f"There is no setting '{key}'{hint}; the settings here are {', '.join(siblings)}."
+
+
+def _bad_file(text: str, schema: type) -> str:
+    """Explain what is wrong in a configuration file, from Hydra's lines about it."""
+    file = re.search(r"In '(.+?)'", text)
+    detail = _one_line(text.partition("composing config:")[2].strip().partition("\n")[0])
+    name = f"{file.group(1)}.yaml" if file else "A configuration file"
+    unknown = re.match(r"Key '(.+?)' not in", detail)
+    if unknown and file:
+        group = file.group(1).split("/")[0]
+        return f"{name}: {_unknown_key(f'{group}.{unknown.group(1)}', schema)}"
+    return f"{name} is wrong: {detail}."
 
 
 def _bad_override(text: str, override: str) -> str:

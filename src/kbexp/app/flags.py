@@ -27,13 +27,27 @@ FORMER = {
 """Flags of an earlier command line, and the settings that took their place."""
 
 
+_SECRET = re.compile(r"(?:^|[._+])(?:api_?key|secret|password|(?:auth|access)_token)$", re.I)
+
+
 def check_flags(arguments: Sequence[str]) -> None:
-    """Raise KbexpError for a flag that Hydra does not know, naming the setting that is meant."""
+    """Raise KbexpError for a flag that Hydra does not know, naming the setting that is meant.
+
+    A setting that looks like a key is refused too, before anything is written down.
+    """
     from hydra._internal.utils import get_args_parser
 
     def refuse(message: str) -> NoReturn:
         raise KbexpError(f"The flags cannot be read ({message}); see --help.")
 
+    for argument in arguments:
+        key = argument.partition("=")[0]
+        if _SECRET.search(key):
+            # Hydra writes every override into the run's folder.
+            raise KbexpError(
+                f"{key} looks like a key, which does not belong on a command line: put it into an "
+                "environment variable and name that, as llm.api_key_env=NAME."
+            )
     parser = get_args_parser()
     known = [flag for action in parser._actions for flag in action.option_strings]
     for argument in arguments:

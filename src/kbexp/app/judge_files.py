@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import sys
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -49,7 +49,8 @@ def kernel_files(named: object) -> list[Path]:
     for name in names:
         path = Path(str(name)).expanduser()
         matches = [path] if path.exists() else []
-        matches = matches or [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+        # Path.glob knows no absolute patterns.
+        matches = matches or [Path(p) for p in sorted(glob(str(path), recursive=True))]
         if not matches:
             raise KbexpError(f"There is no kernel {name}: give a file that exists, as kernel=FILE.")
         found |= dict.fromkeys(matches)

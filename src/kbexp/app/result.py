@@ -62,6 +62,7 @@ class Result:
                 "gpu_usd": counted.gpu_usd,
                 "input_tokens": counted.input_tokens,
                 "output_tokens": counted.output_tokens,
+                "unpriced_proposals": counted.unpriced,
             },
             "wall_s": self.wall_s,
             "environment": self.environment,
@@ -87,11 +88,14 @@ def _best(summary: RunSummary) -> Record | None:
     }
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Put a text on the disk under its name in one step: readers see the old file or the new."""
+def write_atomically(path: Path, text: str, errors: str = "surrogatepass") -> None:
+    """Put a text on the disk under its name in one step: readers see the old file or the new.
+
+    `errors` is what becomes of characters that UTF-8 has not, as for `str.encode`.
+    """
     fd, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(fd, "w", encoding="utf-8", errors="surrogatepass", newline="") as file:
+        with os.fdopen(fd, "w", encoding="utf-8", errors=errors, newline="") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +24,19 @@ from kbexp.config import Provider, RunConfig
 from kbexp.errors import KbexpError
 from kbexp.events import Event, RunEnded, RunStarted
 from kbexp.task import Task
-from kbexp.tracking import Journal, RunInfo, trackers
+from kbexp.tracking import Journal, RunInfo, Tracker, read, trackers
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from kbexp.candidate import Proposer
     from kbexp.evaluation import Evaluator
-    from kbexp.search import Outcome
+    from kbexp.search import Archive, Outcome
 
 log = logging.getLogger(__name__)
+
+SAME = ("task", "search")
+"""What must be the same of a run that goes on in the folder of an earlier session."""
 
 
 def run(composed: DictConfig, folder: Path) -> float:
@@ -83,6 +87,8 @@ class Run:
         )
         self._summary = self._info.summary()
         self._journal: Journal | None = None
+        self._ours = not self._info.journal.exists()
+        self._earlier_s = 0.0
         self._task: Task | None = None
         self._device = ""
 
@@ -103,21 +109,26 @@ class Run:
         chosen = trackers(config.logger, self._info)
         budget = Budget(config.budget, gpu_usd_per_s=config.gpu.price_usd_per_s)
         self._task = task = load(config.task, config.gpu.sizes)
+        about = self._about(task)
+        archive = self._open_journal(about, chosen)
         write_atomically(self._folder / "task.py", task.source)
-        self._journal = Journal(self._info.journal)
-        for tracker in chosen:
-            self._journal.subscribe(tracker)
-        self._record(RunStarted(about=self._about(task)))
+        self._record(RunStarted(about=about))
         with open_evaluator(config.gpu, config.evaluator) as evaluator:
-            # The evaluator warms up while the model's libraries are imported.
+            # The evaluator warms up while the model's libraries are imported. The search begins
+            # when both are done: what is timed on a CPU wants the CPU for itself.
             self._device = evaluator.device
             proposer = self._proposer(task)
-            outcome = self._searched(task, evaluator, proposer, budget)
+            outcome = self._searched(task, evaluator, proposer, budget, archive)
             self._device = evaluator.device
         return outcome
 
     def close(self, state: str, reason: str) -> None:
-        """Write how it ended: the journal's last line, the best kernel, `result.json`."""
+        """Write how it ended: the journal's last line, the best kernel, `result.json`.
+
+        What an earlier run left in the folder is not touched where this one never began.
+        """
+        if not self._ours:
+            return
         if self._journal is not None:
             with contextlib.suppress(KbexpError):
                 self._record(RunEnded(state=state, reason=reason))
@@ -133,7 +144,7 @@ class Run:
             device=best.verdict.device if best else self._device,
             config=self._config,
             summary=self._summary,
-            wall_s=time.monotonic() - self._began,
+            wall_s=self._earlier_s + time.monotonic() - self._began,
             environment=environment(),
         )
         write_result(self._folder, result)
@@ -141,7 +152,12 @@ class Run:
             print(summary_text(result, self._folder), flush=True)
 
     def _searched(
-        self, task: Task, evaluator: Evaluator, proposer: Proposer, budget: Budget
+        self,
+        task: Task,
+        evaluator: Evaluator,
+        proposer: Proposer,
+        budget: Budget,
+        archive: Archive,
     ) -> Outcome:
         from kbexp.search import score_named, search
 
@@ -155,13 +171,45 @@ class Run:
             score=score_named(self._config.metric),
             seed=self._config.seed,
             stop=self._stop.flag,
+            archive=archive,
         )
+
+    def _open_journal(self, about: dict[str, Any], readers: Sequence[Tracker]) -> Archive:
+        """Open the journal and return what an earlier session in this folder came to.
+
+        Raises KbexpError where that was another run; nothing in the folder has then changed.
+        """
+        from kbexp.search import Archive
+
+        archive = Archive()
+        with contextlib.ExitStack() as until_ours:
+            journal = until_ours.enter_context(Journal(self._info.journal))
+            for event in read(journal.path):
+                if isinstance(event, RunStarted):
+                    before = {key: event.about.get(key) for key in SAME}
+                    if before != {key: about[key] for key in SAME}:
+                        raise KbexpError(
+                            f"{self._folder} holds another run: give the settings it was started "
+                            "with, or another folder as hydra.run.dir=…"
+                        )
+                archive.apply(event)
+                self._summary.apply(event)
+            until_ours.pop_all()
+        for tracker in readers:
+            journal.subscribe(tracker)
+        self._journal = journal
+        self._ours = True
+        self._earlier_s = self._summary.wall_s
+        return archive
 
     def _proposer(self, task: Task) -> Proposer:
         from kbexp.proposals.device import device_facts
+        from kbexp.proposals.litellm_setup import import_opto
         from kbexp.proposals.proposer import LlmProposer
 
-        return LlmProposer(task, device_facts(self._config.gpu), self._config.llm)
+        proposer = LlmProposer(task, device_facts(self._config.gpu), self._config.llm)
+        import_opto()
+        return proposer
 
     def _record(self, event: Event) -> None:
         assert self._journal is not None
@@ -174,6 +222,11 @@ class Run:
             "name": self._info.name,
             "project": self._info.project,
             "task": {"name": task.name, "id": task.id, "family": task.family},
+            "search": {
+                "algorithm": self._info.config["algorithm"],
+                "metric": self._info.config["metric"],
+                "seed": self._config.seed,
+            },
             "config": self._info.public_config(),
             "environment": environment(),
         }

@@ -18,6 +18,8 @@ def summary_text(result: Result, folder: Path) -> str:
     )
     shown = _relative(folder)
     lines.append(f"files:  {shown}/")
+    if result.state == "stopped":
+        lines.append(f"go on:  give the same command with hydra.run.dir={shown}")
     if counted.best is not None:
         lines.append(f"next:   python {shown / 'best_kernel.py'}")
     elif result.state != "failed":
@@ -33,6 +35,11 @@ def _found(result: Result) -> str:
     if verdict.speedup is None or verdict.time_ms is None or verdict.reference_ms is None:
         return f"best score {best.score:.4g}"
     speedup, before, after = verdict.speedup, verdict.reference_ms, verdict.time_ms
+    if speedup.low <= 1.0:
+        return (
+            f"no kernel is surely faster than the reference; the best has {speedup.value:.3g}x its "
+            f"speed (95 % interval {speedup.low:.3g} to {speedup.high:.3g})"
+        )
     return (
         f"{speedup.value:.3g}x the reference's speed (95 % interval {speedup.low:.3g} to "
         f"{speedup.high:.3g}), {before.value:.4g} ms -> {after.value:.4g} ms"

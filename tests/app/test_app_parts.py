@@ -1,0 +1,120 @@
+"""The parts of the app that need no run: first kernel, standalone kernel, atomic files, checks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kbexp.app.checks import check_folder
+from kbexp.app.first import first_kernel
+from kbexp.app.judge_files import kernel_files, read_kernel
+from kbexp.app.result import write_atomically
+from kbexp.app.standalone import kernel_text, standalone
+from kbexp.config import SizeClass, TaskConfig
+from kbexp.errors import KbexpError
+from kbexp.kernel import Kernel
+from kbexp.task import Task
+from kbexp.tasks.load import load
+
+TASK = """
+import torch
+
+
+class Model(torch.nn.Module):
+    def __init__(self, scale: float) -> None:
+        super(Model, self).__init__()
+        self.scale = scale  # A Model in a comment stays.
+
+    def forward(self, x):
+        return x * self.scale
+
+
+def get_inputs():
+    return [torch.rand(4, 4)]
+
+
+def get_init_inputs():
+    return [3.0]
+"""
+
+
+def test_the_first_kernel_is_the_reference_renamed() -> None:
+    source = first_kernel(Task("scale", TASK)).source
+    assert "class ModelNew(torch.nn.Module)" in source
+    assert "super(ModelNew, self)" in source
+    assert "# A Model in a comment stays." in source
+    assert source.replace("ModelNew", "Model") == TASK
+
+
+def test_a_model_that_is_no_class_statement_gets_a_second_name() -> None:
+    source = first_kernel(Task("named", "from somewhere import Model\n")).source
+    assert source.endswith("ModelNew = Model\n")
+
+
+def test_the_first_kernel_of_a_bundled_task_compiles() -> None:
+    task = load(TaskConfig(name="matmul_bias_gelu"), SizeClass.cpu)
+    names: dict[str, object] = {"__name__": "kernel"}
+    exec(compile(first_kernel(task).source, "kernel", "exec"), names)
+    assert "ModelNew" in names
+    assert "Model" not in names
+
+
+def check_alone(folder: Path, kernel: str) -> subprocess.CompletedProcess[str]:
+    (folder / "task.py").write_text(TASK)
+    (folder / "best_kernel.py").write_text(standalone(kernel, "cpu"))
+    command = [sys.executable, "-I", str(folder / "best_kernel.py")]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_kernel_alone_says_that_it_is_right(tmp_path: Path) -> None:
+    done = check_alone(tmp_path, first_kernel(Task("scale", TASK)).source)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("correct")
+
+
+@pytest.mark.parametrize("wrong", ["x * 2.9", "x[:2] * self.scale", "x * float('nan')"])
+def test_a_kernel_alone_says_that_it_is_wrong(tmp_path: Path, wrong: str) -> None:
+    kernel = first_kernel(Task("scale", TASK)).source.replace("x * self.scale", wrong)
+    done = check_alone(tmp_path, kernel)
+    assert done.returncode == 1
+    assert "WRONG" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["", "x = 1", "x = 1\n", "x = 1\r\n\n\n\n", "# \u00fc\n"])
+def test_a_kernels_own_text_comes_back_from_the_standalone_one(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "best_kernel.py"
+    write_atomically(path, standalone(text, "cpu"))
+    assert kernel_text(path.read_bytes().decode()) == text
+    assert read_kernel(path) == Kernel(text)
+
+
+def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    write_atomically(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "new \ud800", errors="strict")
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_folder_below_a_file_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(KbexpError, match=r"hydra\.run\.dir"):
+        check_folder(tmp_path / "file" / "run")
+
+
+def test_kernels_are_found_by_name_and_pattern_each_once(tmp_path: Path) -> None:
+    for name in ("b.py", "a.py", "odd[1].py"):
+        (tmp_path / name).write_text("")
+    assert kernel_files(str(tmp_path / "*.py")) == [
+        tmp_path / "a.py", tmp_path / "b.py", tmp_path / "odd[1].py"
+    ]  # fmt: skip
+    assert kernel_files(str(tmp_path / "odd[1].py")) == [tmp_path / "odd[1].py"]
+    pair = [str(tmp_path / "b.py"), str(tmp_path / "?.py")]
+    assert kernel_files(pair) == [tmp_path / "b.py", tmp_path / "a.py"]
+    for nothing in (str(tmp_path / "c*.py"), []):
+        with pytest.raises(KbexpError):
+            kernel_files(nothing)

@@ -33,9 +33,9 @@ A problem has these parts:
 - #Instruction: what is to be done.
 - #Code: how the variable is used.
 - #Documentation: what the functions in #Code do.
-- #Variables: the variable that you can change, its value between <kernel role="parent"> tags.
+- #Variables: the variable that you can change, its value between kernel tags.
 - #Constraints: what the variable must be.
-- #Feedback: what came of judging it, between <feedback> tags.
+- #Feedback: what came of judging it, between feedback tags.
 - #Others: other kernels that were judged, each with its feedback, and a summary of what was \
 learned so far, where there are any."""
 

@@ -59,6 +59,4 @@ def resolve_uri(uri: str, launch_dir: Path) -> str:
 
 def _check(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise KbexpError(
-            f"logger.{name}={value} means nothing; choose one of {', '.join(choices)}."
-        )
+        raise KbexpError(f"There is no logger.{name}={value}: choose one of {', '.join(choices)}.")

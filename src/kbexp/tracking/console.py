@@ -79,7 +79,7 @@ class Console:
 
     def _write(self, line: str) -> None:
         if not _speaks_utf8(self._stream):
-            line = line.replace(TIMES, "x").encode("ascii", "replace").decode()
+            line = line.replace(TIMES, "x").replace("µ", "u").encode("ascii", "replace").decode()
         self._stream.write(line + "\n")
         self._stream.flush()
 

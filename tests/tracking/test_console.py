@@ -1,0 +1,231 @@
+"""What reaches the terminal, byte by byte."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console as Terminal
+
+from kbexp.config import BudgetConfig
+from kbexp.events import Event, VerdictReached
+from kbexp.tracking import Journal, RunInfo
+from kbexp.tracking.board import Board
+from kbexp.tracking.console import Console
+from kbexp.tracking.view import render
+from kbexp.verdict import Status
+
+HOSTILE = (
+    "\x1b[2J\x1b]0;pwned\x07\x1b[31m\x9b31m[bold red]markup[/] [/nonsense]\r\x7f\u202e\u2028"
+    + "y" * 100_000
+)
+
+
+def plain_text(run: RunInfo, events: list[Event], **more: Any) -> str:
+    stream = io.StringIO()
+    console = Console(run, stream=stream, **more)
+    for event in events:
+        console.on_event(event)
+    console.close("complete")
+    return stream.getvalue()
+
+
+def test_plain_text_is_one_line_an_event(run_info: RunInfo, make_events: Any) -> None:
+    events = make_events(start=time.time() + 5)
+    lines = plain_text(run_info, events).splitlines()
+    quiet = sum(event.event in ("proposal_asked", "evaluation_begun") for event in events)
+    assert len(lines) == len(events) - quiet
+    assert all(re.match(r"\d\d:\d\d:\d\d  softmax-ps-3  \w", line) for line in lines)
+    assert any("verdict 2 " in line and "correct  1.50" in line for line in lines)
+    assert any("incorrect  Output 0 differs." in line for line in lines)
+    assert "run complete: All steps are done." in lines[-1]
+    assert "3 evaluations, 2 correct" in lines[-1]
+
+
+def test_verbose_shows_what_begins(run_info: RunInfo, make_events: Any) -> None:
+    events = make_events(start=time.time() + 5)
+    run = RunInfo(
+        folder=run_info.folder,
+        name="n",
+        project="p",
+        config={"verbose": True},
+        launch_dir=run_info.launch_dir,
+    )
+    assert len(plain_text(run, events).splitlines()) == len(events)
+
+
+def test_a_resumed_run_sums_its_past_up(run_info: RunInfo, make_events: Any) -> None:
+    past = make_events(start=time.time() - 500)
+    now = make_events(start=time.time() + 5)
+    lines = plain_text(run_info, [*past[:-1], now[0], now[-1]]).splitlines()
+    assert len(lines) == 3
+    assert "resumed after 3 evaluations, best 1.50" in lines[0]
+    assert len(plain_text(run_info, past, past=True).splitlines()) > 5
+
+
+def test_hostile_text_reaches_a_pipe_as_harmless_lines(run_info: RunInfo, make_events: Any) -> None:
+    events = make_events(HOSTILE, start=time.time() + 5)
+    text = plain_text(run_info, events)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\u2028]", text)
+    assert max(len(line) for line in text.splitlines()) < 400
+    assert "[bold red]markup[/] [/nonsense]" in text
+
+
+def test_a_stream_that_knows_ascii_only(run_info: RunInfo, make_events: Any) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
+    console = Console(run_info, stream=stream, past=True)
+    for event in make_events("\u4f60\u597d"):
+        console.on_event(event)
+    text = stream.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined]
+    assert "1.50x [1.40, 1.60]" in text
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 200])
+@pytest.mark.parametrize("height", [5, 24, 50])
+def test_the_view_fits_every_terminal(
+    run_info: RunInfo, make_events: Any, width: int, height: int
+) -> None:
+    board = Board(run_info)
+    events = make_events(HOSTILE)
+    for event in events[:-1]:
+        board.apply(event)
+        lines = draw(board, width, height)
+        assert all(len(line) <= width for line in lines)
+        if width >= 60 and height >= 24:
+            assert len(lines) < height
+    board.apply(events[-1])
+    text = "\n".join(draw(board, width, height))
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\u2028]", text)
+    if width >= 60:
+        assert "complete" in text
+        assert "1.50" in text
+        assert "3 of 10" in text
+
+
+def test_the_view_of_a_run_without_limits_and_verdicts(tmp_path: Path) -> None:
+    run = RunInfo(folder=tmp_path, name="bare", project="p", config={}, launch_dir=tmp_path)
+    text = "\n".join(draw(Board(run), 80, 24))
+    assert "bare" in text
+    assert "no correct kernel yet" in text
+
+
+def test_the_view_shows_every_status(run_info: RunInfo, make_verdict: Any) -> None:
+    board = Board(run_info)
+    for status in Status:
+        board.apply(VerdictReached(verdict=make_verdict(f"k{status}", status, reasons=("why",))))
+    text = "\n".join(draw(board, 100, 40))
+    for word in ("correct", "incorrect", "compile error", "runtime error", "timeout", "rejected"):
+        assert re.search(rf"\d  {word}", text)
+    assert re.search(r"\d  infrastructure", text)
+
+
+def test_a_reached_limit_fills_its_bar(tmp_path: Path, make_events: Any) -> None:
+    budget = BudgetConfig(name="b", evaluations=3, llm_usd=0.5, wall_s=1.0, gpu_usd=0.0)
+    run = RunInfo(
+        folder=tmp_path, name="n", project="p", config={}, launch_dir=tmp_path, budget=budget
+    )
+    board = Board(run)
+    for event in make_events():
+        board.apply(event)
+    text = "\n".join(draw(board, 100, 40))
+    assert "3 of 3" in text
+    assert "$1.00 of $0.5000" in text
+
+
+def draw(board: Board, width: int, height: int) -> list[str]:
+    stream = io.StringIO()
+    terminal = Terminal(file=stream, width=width, height=height, markup=False, highlight=False)
+    terminal.print(render(board, width, height, now=2000.0))
+    return [line.rstrip() for line in stream.getvalue().splitlines()]
+
+
+PROGRAM = """
+import importlib.util, sys, time
+from pathlib import Path
+from kbexp.config import LoggerConfig
+from kbexp.tracking import Journal, RunInfo, read, trackers
+folder = Path(sys.argv[1])
+run = RunInfo(folder=folder, name="live", project="p", config={}, launch_dir=folder)
+with Journal(folder / "other.jsonl") as journal:
+    for tracker in trackers(LoggerConfig(name="x", console=sys.argv[2]), run):
+        journal.subscribe(tracker)
+    for event in read(folder / "journal.jsonl"):
+        journal.append(event)
+    print("printed meanwhile", file=sys.stderr)
+"""
+
+
+def run_on_terminal(folder: Path, mode: str, **environment: str) -> str:
+    """Run the program above on a pseudo-terminal of 70 columns; return what it wrote there."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 70, 0, 0))
+    told: list[bytes] = []
+
+    def listen() -> None:
+        with open(leader, "rb", buffering=0) as file:  # noqa: PTH123
+            while True:
+                try:
+                    told.append(file.read(65536))
+                except OSError:  # The other end is closed.
+                    return
+                if not told[-1]:
+                    return
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(folder), mode],
+        stdin=follower,
+        stdout=subprocess.PIPE,
+        stderr=follower,
+        env=os.environ | {"TERM": "xterm-256color"} | environment,
+        timeout=60,
+        check=False,
+    )
+    os.close(follower)
+    listener.join(60)
+    text = b"".join(told).decode("utf-8")
+    assert done.returncode == 0, text
+    assert done.stdout == b""
+    return text
+
+
+@pytest.fixture
+def written(tmp_path: Path, make_events: Any) -> Path:
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        for event in make_events(HOSTILE, start=time.time() + 30):
+            journal.append(event)
+    return tmp_path
+
+
+def test_the_live_view_on_a_terminal(written: Path) -> None:
+    text = run_on_terminal(written, "auto")
+    assert "╭" in text
+    assert "complete" in text
+    assert "printed meanwhile" in text
+    # What rich itself sends: colours, cursor up, erase line, show and hide the cursor.
+    rest = re.sub(r"\x1b\[[0-9;]*m|\x1b\[1A|\x1b\[2K|\x1b\[\?25[hl]|\r|\n", "", text)
+    assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202e\u2028]", rest)
+    assert "[bold red]markup" in rest
+    assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l")  # The cursor is back.
+
+
+def test_plain_and_off_on_a_terminal(written: Path) -> None:
+    plain = run_on_terminal(written, "plain")
+    assert "\x1b" not in plain
+    assert "softmax" not in plain
+    assert "live  run complete" in plain
+    assert run_on_terminal(written, "off") == "printed meanwhile\r\n"
+    assert "\x1b" not in run_on_terminal(written, "auto", TERM="dumb")

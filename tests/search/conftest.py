@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import random
 import threading
@@ -15,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from kbexp.budget import Budget
 from kbexp.candidate import Proposal, ProposalRequest, Usage
 from kbexp.config import AlgorithmConfig, BudgetConfig
@@ -33,7 +33,7 @@ def kernel_of(*numbers: int) -> Kernel:
 
 
 def numbers_of(kernel: Kernel) -> list[int]:
-    return list(ast.literal_eval(kernel.source.split("=")[1].strip()))
+    return [int(n) for n in json.loads(kernel.source.split("=")[1])]
 
 
 def speedup_of(kernel: Kernel) -> float:
@@ -60,7 +60,7 @@ def verdict_of(kernel: Kernel, status: Status = Status.CORRECT, **more: Any) -> 
 
 def jitter() -> None:
     """Sleep for some microseconds, on purpose not repeatably."""
-    time.sleep(random.random() * 3e-4)  # noqa: NPY002
+    time.sleep(random.random() * 3e-4)
 
 
 class Mutator:

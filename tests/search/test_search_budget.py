@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
+
 from kbexp.candidate import Proposal, ProposalRequest
 from kbexp.config import AlgorithmConfig, BudgetConfig
 from kbexp.events import ProposalAsked
@@ -109,17 +110,15 @@ def test_wall_time_ends_a_run(land: SimpleNamespace) -> None:
 def test_when_time_is_up_what_runs_is_kept_and_what_waits_is_not_begun(
     land: SimpleNamespace,
 ) -> None:
-    now, running = 0.0, threading.Event()
+    now, running, waiting = 0.0, threading.Event(), list[Future[Verdict]]()
 
     class Evaluator(land.Evaluator):  # type: ignore[name-defined, misc]
-        waiting: list[Future[Verdict]] = []
-
         def submit(self, kernel: Kernel) -> Future[Verdict]:
             if len(self.judged) < 2:
                 future: Future[Verdict] = super().submit(kernel)
                 return future
-            self.waiting.append(Future())  # the device is taken
-            return self.waiting[-1]
+            waiting.append(Future())  # the device is taken
+            return waiting[-1]
 
         def judge(self, kernel: Kernel) -> Verdict:
             nonlocal now
@@ -149,7 +148,7 @@ def test_when_time_is_up_what_runs_is_kept_and_what_waits_is_not_begun(
     assert "wall time" in outcome.reason
     judged = [c for c in outcome.archive.candidates.values() if c.verdicts]
     assert len(judged) == 2  # the first kernel, and the one that was running
-    assert all(future.cancelled() for future in run.evaluator.waiting)
+    assert all(future.cancelled() for future in waiting)
     assert len(outcome.archive.proposals) == 3  # all that was paid for
 
 

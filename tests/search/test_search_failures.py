@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
+
 from kbexp.candidate import Proposal, ProposalRequest, Usage
 from kbexp.config import AlgorithmConfig, BudgetConfig
 from kbexp.errors import EvaluatorUnavailable, KbexpError, ModelUnavailable

@@ -7,6 +7,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
+
 from kbexp.candidate import Proposal, ProposalRequest
 from kbexp.config import AlgorithmConfig, BudgetConfig, ScoreFunction
 from kbexp.events import (
@@ -160,31 +161,31 @@ def test_the_journal_folds_to_the_live_state(land: SimpleNamespace) -> None:
     assert vars(folded)["verdicts"] == vars(archive)["verdicts"]
 
 
-def test_a_run_cut_anywhere_goes_on_as_if_it_had_not_been(land: SimpleNamespace) -> None:
-    config = settings(num_steps=4, num_candidates=3, num_proposals=2, test_frequency=2)
-    for epsilon in (0.0, 0.05):
-        config.epsilon = epsilon
-        whole = land.Run(config, seed=3)
-        end = land.snapshot(whole.go().archive)
-        kinds = {type(event) for event in whole.journal}
-        assert kinds >= {DuplicateFound, StepDone, VerdictReached, ProposalReceived}
-        statuses = {e.verdict.status for e in whole.journal if isinstance(e, VerdictReached)}
-        assert statuses >= {Status.CORRECT, Status.INFRASTRUCTURE_ERROR}
-        for cut in range(len(whole.journal) + 1):
-            kept = whole.journal[:cut]
-            rest = land.Run(config, seed=3, archive=Archive(kept))
-            assert land.snapshot(rest.go().archive) == end, f"cut after {cut} events"
-            assert land.snapshot(Archive([*kept, *rest.journal])) == end
-            received = {e.proposal.number for e in kept if isinstance(e, ProposalReceived)}
-            assert not received & {request.number for request in rest.proposer.requests}
-            known = Counter(
-                e.verdict.kernel_id
-                for e in kept
-                if isinstance(e, VerdictReached)
-                and e.verdict.status is not Status.INFRASTRUCTURE_ERROR
-            )
-            final = Counter(e.kernel_id for e in whole.journal if isinstance(e, EvaluationBegun))
-            assert not (known + rest.evaluator.judged) - final
+@pytest.mark.parametrize("epsilon", [0.0, 0.05])
+@pytest.mark.parametrize("evaluations", [None, 14])
+def test_a_run_cut_anywhere_goes_on_as_if_it_had_not_been(
+    land: SimpleNamespace, epsilon: float, evaluations: int | None
+) -> None:
+    config = settings(
+        num_steps=4, num_candidates=3, num_proposals=2, test_frequency=2, epsilon=epsilon
+    )
+    limits = BudgetConfig(name="", evaluations=evaluations)
+    whole = land.Run(config, limits, seed=4)
+    end = land.snapshot(whole.go().archive)
+    kinds = {type(event) for event in whole.journal}
+    assert kinds >= {DuplicateFound, StepDone, VerdictReached, ProposalReceived}
+    statuses = {e.verdict.status for e in whole.journal if isinstance(e, VerdictReached)}
+    assert statuses >= {Status.CORRECT, Status.INFRASTRUCTURE_ERROR}
+    begun = Counter(e.kernel_id for e in whole.journal if isinstance(e, EvaluationBegun))
+    for cut in range(len(whole.journal) + 1):
+        kept = whole.journal[:cut]
+        rest = land.Run(config, limits, seed=4, archive=Archive(kept))
+        assert land.snapshot(rest.go().archive) == end, f"cut after {cut} events"
+        assert land.snapshot(Archive([*kept, *rest.journal])) == end
+        answered = {e.proposal.number for e in kept if isinstance(e, ProposalReceived)}
+        assert not answered & {request.number for request in rest.proposer.requests}
+        judged = Counter(e.verdict.kernel_id for e in kept if isinstance(e, VerdictReached))
+        assert not (judged + rest.evaluator.judged) - begun  # nothing is judged once more
 
 
 def test_a_run_continues_with_a_larger_budget(land: SimpleNamespace) -> None:

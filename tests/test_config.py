@@ -22,6 +22,7 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 NEEDED = {
     ("task", "file"): ["task.path=mine.py"],
     ("task", "kernelbench"): ["task.problem=1"],
+    ("llm", "custom"): ["llm.model=some/model"],
 }
 
 ALL = [(group, name) for group in GROUPS for name in choices(CONF, group)]

@@ -3,12 +3,20 @@
 import sys
 from pathlib import Path
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+try:
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import DictConfig
 
-from kbexp.app import configuration, explain
-from kbexp.config import RunConfig
+    from kbexp.app import configuration, explain
+    from kbexp.config import RunConfig
+except ModuleNotFoundError as missing:
+    print(
+        f"{missing.name} is not installed for this Python: run `make setup`, then use "
+        ".venv/bin/python in place of python.",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 CONF = Path(__file__).resolve().parent / "conf"
 

@@ -125,3 +125,12 @@ def test_evaluate_wants_a_kernel(command_line) -> None:
     done = command_line("scripts/evaluate.py")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "kernel=" in done.stderr
+
+
+@pytest.mark.parametrize("program", ["run.py", "scripts/evaluate.py"])
+def test_a_python_without_the_packages_is_told_what_to_do(repository: Path, program: str) -> None:
+    # -S: no site-packages.
+    command = [sys.executable, "-S", str(repository / program), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "make setup" in done.stderr

@@ -1,0 +1,72 @@
+"""Reads from a feedback text how a kernel fared."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How a kernel fared, as far as its feedback says."""
+
+    FASTER = "faster"
+    SLOWER = "slower"
+    COMPILE_ERROR = "compile error"
+    WRONG = "wrong"
+    BROKEN = "broken"
+    UNKNOWN = "unknown"
+
+    @property
+    def failed(self) -> bool:
+        """True where the kernel gave no right answer."""
+        return self in (Outcome.COMPILE_ERROR, Outcome.WRONG, Outcome.BROKEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Fared:
+    """An outcome and the speedup read with it, None where the text names none."""
+
+    outcome: Outcome
+    speedup: float | None = None
+
+
+_FAILURES = (
+    (
+        Outcome.COMPILE_ERROR,
+        r"compil\w{0,8}[ _-]+(?:error|failure|failed)|(?:not|n't|to) compile\b",
+    ),
+    (Outcome.WRONG, r"\bincorrect|\bwrong\b|mismatch|not correct|correctness[ _-]+failure"),
+    (Outcome.BROKEN, r"runtime[ _-]+error|time[ds]?[ _-]?out|\breject|\bcrash|traceback"),
+)
+_SPEEDUP = (
+    re.compile(r"speed-?up\b[^\d\n]{0,40}(\d{1,9}(?:\.\d{1,9})?)", re.IGNORECASE),
+    re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*[x\u00d7](?![\w])"),
+    re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*times (?:as fast|faster)", re.IGNORECASE),
+)
+FASTER_FROM = 1.02
+"""A speedup below this is taken as none: it is within the noise of a machine in use."""
+
+
+def read_feedback(text: str) -> Fared:
+    """Return how the kernel fared; the failure named first in the text decides."""
+    text = text[:20_000]
+    found = [
+        (match.start(), outcome)
+        for outcome, pattern in _FAILURES
+        if (match := re.search(pattern, text, re.IGNORECASE))
+    ]
+    speedup = _speedup(text)
+    if found and speedup is None:
+        return Fared(min(found)[1])
+    if speedup is None:
+        return Fared(Outcome.UNKNOWN)
+    return Fared(Outcome.FASTER if speedup >= FASTER_FROM else Outcome.SLOWER, speedup)
+
+
+def _speedup(text: str) -> float | None:
+    for pattern in _SPEEDUP:
+        match = pattern.search(text)
+        if match:
+            return float(match[1])
+    return None

@@ -1,0 +1,5 @@
+#include "common/amx.h"
+
+extern "C" int run(const float *a, const float *b, float *out, long rows, long depth, long cols) {
+  return multiply(a, b, out, rows, depth, cols, [](float v, long) { return v; });
+}

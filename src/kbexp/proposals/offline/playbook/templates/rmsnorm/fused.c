@@ -1,0 +1,16 @@
+#include <math.h>
+
+extern "C" void run(const float *x, const float *weight, float *out, long rows, long cols,
+                    float eps) {
+#pragma omp parallel for num_threads(THREADS) schedule(dynamic, CHUNK)
+  for (long r = 0; r < rows; r++) {
+    const float *row = x + r * cols;
+    float *dst = out + r * cols;
+    float squares = 0.0f;
+#pragma omp simd reduction(+ : squares)
+    for (long j = 0; j < cols; j++) squares += row[j] * row[j];
+    float scale = 1.0f / sqrtf(squares / cols + eps);
+#pragma omp simd
+    for (long j = 0; j < cols; j++) dst[j] = row[j] * scale * weight[j];
+  }
+}

@@ -242,7 +242,7 @@ def test_no_server(settings: Make) -> None:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
     with pytest.raises(ModelUnavailable) as raised:
-        ask(settings(api_base=address.replace("//", "//user:password@") + "?key=hidden"))
+        ask(settings(api_base=address))
     assert f"No server answers at {address} " in str(raised.value)
     assert "llm.api_base" in str(raised.value)
 
@@ -296,6 +296,12 @@ def test_own_server_does_not_get_openais_key(
 def test_no_keys_in_the_settings(settings: Make, extra: dict[str, Any]) -> None:
     with pytest.raises(KbexpError, match=r"llm\.api_key_env"):
         Llm(settings(extra=extra))
+
+
+@pytest.mark.parametrize("address", ["https://me:pw@host/v1", "https://host/v1?api_key=x"])
+def test_no_keys_in_the_address(settings: Make, address: str) -> None:
+    with pytest.raises(KbexpError, match="api_base holds"):
+        Llm(settings(api_base=address))
 
 
 def test_half_a_price_is_refused(settings: Make) -> None:

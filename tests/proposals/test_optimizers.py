@@ -247,3 +247,27 @@ def test_import_of_trace_is_silent() -> None:
     program = "from kbexp.proposals.litellm_setup import import_opto; import_opto()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_offline_provider_reads_the_question(
+    model_server: Any, settings: Make, kit: Any, optimizer: str
+) -> None:
+    from kbexp.proposals.offline.prompt_reader import read_messages
+
+    model_server.script = [kit.completion(ANSWER)]
+    other = Candidate(Kernel(NATIVE), 1, verdicts=[kit.verdict(Status.INCORRECT)])
+    request = kit.request(0, other, summary="Vectors help.")
+    LlmProposer(kit.TASK, kit.CPU, settings(optimizer=optimizer)).propose(request)
+    for asked in model_server.requests:
+        read = read_messages(asked["messages"])
+        assert (read.task_name, read.task_source) == ("softmax", kit.TASK.source.strip("\n"))
+        assert (read.device_name, read.device_kind) == ("a CPU", "cpu")
+        assert read.languages == ("torch", "c", "cpp")
+        assert read.parent is not None
+        assert read.parent.id == kit.PARENT.id
+        assert read.parent.source == kit.PARENT.source.strip("\n")
+        assert "Speedup" in read.parent.feedback
+        assert [shown.id for shown in read.others] == [other.kernel.id]
+        assert "Correctness failure" in read.others[0].feedback
+        assert read.summary == "Vectors help."

@@ -11,6 +11,9 @@ _MAX_REASONS = 6
 _MAX_REASON_CHARS = 600
 _MAX_METRICS = 12
 
+# How a figure was got, which its interval says already.
+_BOOKKEEPING = ("calls", "pairs")
+
 _HEADLINES = {
     Status.CORRECT: "Success: the kernel is correct.",
     Status.INCORRECT: "Correctness failure: the kernel ran, and its output is wrong.",
@@ -74,7 +77,7 @@ def _performance(verdict: Verdict) -> list[str]:
     metrics = [
         f"{name}={value:.4g}"
         for name, value in sorted(verdict.metrics.items())
-        if math.isfinite(value)
+        if math.isfinite(value) and name not in _BOOKKEEPING
     ]
     if metrics:
         parts.append("Measured: " + ", ".join(metrics[:_MAX_METRICS]) + ".")

@@ -17,7 +17,7 @@ from kbexp.errors import KbexpError, ModelUnavailable
 from kbexp.proposals.failures import CallFailed, Failure, Remedy, classify
 from kbexp.proposals.litellm_setup import import_litellm
 from kbexp.proposals.pricing import usage_of
-from kbexp.proposals.redaction import names_secret, without_secrets
+from kbexp.proposals.redaction import address_holds_secret, names_secret, without_secrets
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -260,6 +260,11 @@ def _check(config: LlmConfig) -> None:
                 f"llm.extra holds {name}, which would be written to the journal: put the key "
                 "into an environment variable and name that in llm.api_key_env."
             )
+    if config.api_base and address_holds_secret(config.api_base):
+        raise KbexpError(
+            "llm.api_base holds a password or a key, which would be written to the journal: put "
+            "it into an environment variable and name that in llm.api_key_env."
+        )
     if (config.input_usd_per_mtok is None) != (config.output_usd_per_mtok is None):
         raise KbexpError(
             "llm.input_usd_per_mtok and llm.output_usd_per_mtok go together: give both or none."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 _SECRET_NAME = re.compile(r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD)(?:$|_)", re.IGNORECASE)
 _MIN_SECRET_CHARS = 8
@@ -31,6 +31,15 @@ def names_secret(name: str) -> bool:
     """Return whether a setting or header of this name holds a key."""
     name = name.lower().replace("-", "_")
     return bool(_SECRET_NAME.search(name)) or name == "authorization"
+
+
+def address_holds_secret(address: str) -> bool:
+    """Return whether a server's address brings a password or a key along."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    return parts.password is not None or any(names_secret(n) for n, _ in parse_qsl(parts.query))
 
 
 def safe_sentence(text: str, api_key: str | None = None, *, max_chars: int = 300) -> str:

@@ -144,7 +144,9 @@ def _meters(board: Board, now: float) -> list[Meter]:
         wall_s += max(0.0, now - summary.last_time)
     steps = board.run.setting("algorithm.num_steps")
     sign = "≥ " if summary.unpriced else ""
-    tokens = f"{count(summary.input_tokens)} in + {count(summary.output_tokens)} out"
+    used = summary.input_tokens + summary.output_tokens
+    tokens = f"{count(summary.input_tokens)} in + {count(summary.output_tokens)} out tokens"
+    tokens = tokens if used else ""
     return [
         Meter("steps", summary.step, steps if isinstance(steps, int) else None, str(summary.step)),
         Meter("evaluations", summary.evaluations, budget.evaluations, f"{summary.evaluations:,}"),

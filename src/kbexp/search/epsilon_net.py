@@ -3,7 +3,8 @@
 Kernels are compared without a model: a text becomes a vector of hashed token trigrams of length
 one, and the distance is L2, between 0 (the same tokens) and √2 (nothing in common). White space
 and comments do not count. The longer a kernel, the less one change moves it: a changed constant
-is about 0.13 in a file of thirty lines and 0.05 in one of a hundred, a renamed identifier some tenths.
+is about 0.13 in a file of thirty lines and 0.05 in one of a hundred, a renamed identifier some
+tenths.
 """
 
 from __future__ import annotations

@@ -227,7 +227,12 @@ def _best_record(best: Judged | None) -> Record | None:
         "evaluation": best.evaluation,
         "score": best.score,
         "speedup": speedup and speedup.value,
-        "speedup_low": speedup and speedup.low,
-        "speedup_high": speedup and speedup.high,
+        "speedup_low": speedup and _finite(speedup.low),
+        "speedup_high": speedup and _finite(speedup.high),
         "time_ms": time_ms and time_ms.value,
     }
+
+
+def _finite(value: float) -> float | None:
+    """Return None for an open end of an interval, which JSON has no number for."""
+    return value if math.isfinite(value) else None

@@ -15,7 +15,9 @@ import yaml
 
 from kbexp.config import LoggerConfig
 from kbexp.errors import KbexpError
+from kbexp.summary import RunSummary
 from kbexp.tracking import Journal, RunInfo, Tracker, prepare, read, replay, trackers
+from kbexp.tracking.files import final_files
 from kbexp.tracking.lines import encode
 from kbexp.tracking.mlflow_store import open_client
 
@@ -167,9 +169,8 @@ def test_a_long_run_goes_in_batches(run: RunInfo, make_events: Any) -> None:
     assert [metric.step for metric in history] == list(range(1, 151))
 
 
-def test_a_failed_run_and_its_result_file(run: RunInfo, make_events: Any) -> None:
+def test_a_failed_run_keeps_no_kernel(run: RunInfo, make_events: Any) -> None:
     events = make_events()
-    (run.folder / "result.json").write_text('{"schema": 1}')
     with Journal(run.journal) as journal:
         journal.subscribe(tracker(run))
         journal.append(events[0])
@@ -177,8 +178,25 @@ def test_a_failed_run_and_its_result_file(run: RunInfo, make_events: Any) -> Non
     (stored,) = stored_runs(run)
     assert stored.info.status == "FAILED"
     folder = Path(client(run).download_artifacts(stored.info.run_id, ""))
-    assert (folder / "result.json").read_text() == '{"schema": 1}'
+    assert json.loads((folder / "result.json").read_text())["state"] == "failed"
     assert not (folder / "best_kernel.py").exists()
+
+
+def test_files_in_the_runs_folder_are_taken_where_they_are_this_runs(
+    run_info: RunInfo, make_events: Any
+) -> None:
+    summary = RunSummary.of(make_events())
+    made = final_files(run_info, summary)
+    result, kernel = run_info.folder / "result.json", run_info.folder / "best_kernel.py"
+    result.write_text(json.dumps({**summary.to_record(), "state": "stopped"}))
+    kernel.write_text("another kernel")
+    assert final_files(run_info, summary) == made
+    result.write_text(json.dumps({**summary.to_record(), "schema": 1}))
+    kernel.write_text(made["best_kernel.py"] + "\n\n# with more")
+    assert final_files(run_info, summary) == {
+        "best_kernel.py": kernel.read_text(),
+        "result.json": result.read_text(),
+    }
 
 
 def test_a_deleted_experiment_is_one_sentence(
@@ -204,6 +222,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from kbexp.config import LoggerConfig
+from kbexp.summary import RunSummary
 from kbexp.tracking import Journal, RunInfo, read, trackers
 launch, name = Path(sys.argv[1]), sys.argv[2]
 folder = launch / name

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kbexp.events import Event, RunStarted, VerdictReached
 from kbexp.kernel import text_id
+from kbexp.tracking.files import final_files
 from kbexp.tracking.lines import encode
 from kbexp.tracking.mlflow_store import experiment, open_client, prepare
 from kbexp.tracking.points import point
@@ -134,16 +135,9 @@ class MlflowTracker:
             del self._waiting[:BATCH]
 
     def _store_files(self, client: MlflowClient, run_id: str) -> None:
-        best = self._summary.best
-        if best is not None and best.source:
-            source = best.source.encode("utf-8", "replace").decode()
-            client.log_text(run_id, source, "best_kernel.py")
+        for name, text in final_files(self._run, self._summary).items():
+            client.log_text(run_id, text, name)
         client.log_dict(run_id, self._run.public_config(), "config.yaml")
-        result = self._run.folder / "result.json"
-        if result.is_file():
-            client.log_artifact(run_id, str(result))
-        else:
-            client.log_dict(run_id, self._summary.to_record(), "result.json")
         if self._run.journal.is_file():
             client.log_artifact(run_id, str(self._run.journal))
 

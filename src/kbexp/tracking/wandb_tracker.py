@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from kbexp.errors import KbexpError
 from kbexp.events import Event, VerdictReached
 from kbexp.kernel import text_id
+from kbexp.tracking.files import final_files
 from kbexp.tracking.lines import encode
 from kbexp.tracking.points import point
 from kbexp.tracking.run_info import RunInfo
@@ -107,17 +107,13 @@ class WandbTracker:
 
     def _store_files(self, run: wandb.Run) -> None:
         folder = Path(run.dir)
-        best = self._summary.best
-        if best is not None and best.source:
-            (folder / "best_kernel.py").write_text(best.source, "utf-8", "replace")
-        result = self._run.folder / "result.json"
-        if result.is_file():
-            shutil.copyfile(result, folder / "result.json")
-        else:
-            (folder / "result.json").write_text(json.dumps(self._summary.to_record(), indent=2))
-        if self._run.journal.is_file():
-            shutil.copyfile(self._run.journal, folder / self._run.journal.name)
-        for name in ("best_kernel.py", "result.json", self._run.journal.name):
+        files = final_files(self._run, self._summary)
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        journal = self._run.journal
+        if journal.is_file():
+            shutil.copyfile(journal, folder / journal.name)
+        for name in (*files, journal.name):
             if (folder / name).is_file():
                 run.save(str(folder / name), base_path=str(folder), policy="end")
 

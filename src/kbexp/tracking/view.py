@@ -127,7 +127,7 @@ def _climb(board: Board, width: int) -> Text:
     low, high = min(s for _, s in climb), max(s for _, s in climb)
     bars, at, score = "", 0, None
     for column in range(width):
-        until = round((column + 1) * total / width)
+        until = -(-(column + 1) * total // width)
         while at < len(climb) and climb[at][0] <= until:
             score, at = climb[at][1], at + 1
         share = 0.0 if score is None or high == low else (score - low) / (high - low)

@@ -23,13 +23,17 @@ KILL_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a walled-in process ended; `log` is the end of what it printed, cleaned."""
+    """How a walled-in process ended; `log` is the end of what it printed, cleaned.
+
+    `lost` says that its supervisor was killed and nobody knows.
+    """
 
     exit: int | None
     signal: int | None
     log: str
     peak_bytes: int
     exceeded: str
+    lost: bool = False
 
     def text(self, memory_bytes: int) -> str:
         """Say it in one clause."""
@@ -64,7 +68,7 @@ class Child:
                 self._end = End(**message)
             except wire.Closed:
                 # The supervisor itself was killed, and took the process along.
-                self._end = End(None, signal.SIGKILL, "", 0, "")
+                self._end = End(None, signal.SIGKILL, "", 0, "", lost=True)
             self._status.close()
         return self._end
 
@@ -79,7 +83,7 @@ class Child:
             return self.wait(KILL_TIMEOUT_S)
         except wire.TooLate:
             self._status.close()
-            self._end = End(None, signal.SIGKILL, "", 0, "")
+            self._end = End(None, signal.SIGKILL, "", 0, "", lost=True)
             return self._end
 
 

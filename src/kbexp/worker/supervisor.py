@@ -119,7 +119,7 @@ def _become(
         os.dup2(log, 2)
         fds = _close_others(fds)
         os.environ.clear()
-        os.environ.update(sandbox.environment(walls, base_env))
+        os.environ.update(sandbox.environment(walls, base_env | order.get("env", {})))
         os.makedirs(walls.extensions, exist_ok=True)
         os.chdir(walls.inside)
         if walls.level == "namespaces":

@@ -57,6 +57,7 @@ class Worker:
         self.device = device
         self.isolation = ""
         self.environment: dict[str, str] = {}
+        self.builds_made = 0
         self._settings = settings
         self._env = clean_environment(env)
         self._lock = threading.Lock()
@@ -149,6 +150,8 @@ class Worker:
         end = ends[0]
         if end.exit == SETUP_FAILED and not end.peak_bytes:
             raise wire.Closed(end.log)
+        if outcome.died and end.lost:
+            raise wire.Closed("a supervisor was killed")
         if outcome.died == "the kernel":
             text = f"{outcome.reasons[0]}: {end.text(settings.memory_bytes)}"
             outcome = replace(outcome, reasons=(text,))
@@ -220,6 +223,7 @@ class Worker:
         found = cache.find(kernel.id) if settings.cache else None
         if found is not None:
             return None, str(found)
+        self.builds_made += 1
         in_place = self.isolation == "process"
         part = cache.reserve(kernel.id, f"{os.getpid()}-{next(self._numbers)}", in_place)
         builder = self._spawn("builder", settings, {"source": kernel.source}, str(part), True)
@@ -283,7 +287,19 @@ class Worker:
             cuda=self.device != "cpu" and role != "builder",
             trusted=role == "judge",
         )
-        return self._zygote.spawn(role, walls, order or {})
+        return self._zygote.spawn(role, walls, {**(order or {}), "env": self._build_env()})
+
+    def _build_env(self) -> dict[str, str]:
+        """Name the device's architecture: a builder sees no device that torch could ask.
+
+        From 9.0 on the variant with the architecture's own instructions (wgmma and so on), which
+        code for exactly this device may use.
+        """
+        capability = self.environment.get("compute_capability")
+        if capability is None:
+            return {}
+        own = "a" if int(capability.partition(".")[0]) >= 9 else ""
+        return {"TORCH_CUDA_ARCH_LIST": capability + own}
 
     def _start_zygote(self) -> None:
         zygote = Zygote(self._env)
@@ -299,8 +315,13 @@ class Worker:
 
     def _probe(self) -> str:
         """Return the strongest level of walls that stands here."""
-        if self._settings.isolation != "auto":
-            wanted: tuple[str, ...] = (self._settings.isolation,)
+        asked = self._settings.isolation
+        if asked not in ("auto", *LEVELS):
+            raise EvaluatorUnavailable(
+                f"evaluator.isolation={asked} is unknown; choose auto, {', '.join(LEVELS)}."
+            )
+        if asked != "auto":
+            wanted: tuple[str, ...] = (asked,)
         else:
             wanted = LEVELS[0 if os.geteuid() == 0 else 1 :]
         said = ""
@@ -315,7 +336,7 @@ class Worker:
                 return level
             said = end.log
         raise EvaluatorUnavailable(
-            f"evaluator.isolation={self._settings.isolation} does not work on this machine "
+            f"evaluator.isolation={asked} does not work on this machine "
             f"({said.strip()[-200:]}); use evaluator.isolation=auto."
         )
 

@@ -1,0 +1,57 @@
+"""A small task, kernels for it, and settings that make tests quick."""
+
+from __future__ import annotations
+
+from kbexp.config import EvaluatorConfig
+from kbexp.kernel import Kernel
+
+TASK = """
+import torch
+
+rows = 64
+cols = 256
+
+class Model(torch.nn.Module):
+    def __init__(self, cols):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.rand(cols) + 0.5)
+
+    def forward(self, x):
+        return torch.softmax(x * self.weight, dim=-1)
+
+def get_inputs():
+    return [torch.randn(rows, cols) * 3]
+
+def get_init_inputs():
+    return [cols]
+"""
+
+KERNEL = TASK.replace("class Model(", "class ModelNew(")
+
+FORWARD = """
+import os, sys, ctypes, time, torch
+
+class ModelNew(torch.nn.Module):
+    def __init__(self, cols):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.rand(cols) + 0.5)
+
+    def forward(self, x):
+        {body}
+"""
+
+
+def kernel(body: str) -> Kernel:
+    """Return a kernel whose forward runs `body`."""
+    lines = body.strip("\n").splitlines()
+    return Kernel(FORWARD.format(body="\n        ".join(lines)))
+
+
+def quick(**changes: object) -> EvaluatorConfig:
+    """Return settings for tests: few calls, short limits."""
+    values: dict[str, object] = {
+        "name": "test", "correctness_trials": 2, "min_pairs": 6, "max_pairs": 6, "block_ms": 1.0,
+        "max_calls": 5, "timing_s": 1.0, "run_timeout_s": 20.0, "build_timeout_s": 60.0,
+        "memory_bytes": 3 * 2**30,
+    }  # fmt: skip
+    return EvaluatorConfig(**{**values, **changes})  # type: ignore[arg-type]

@@ -1,0 +1,94 @@
+"""Trees, arenas and screens: what crosses between processes, and what is refused at once."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import pytest
+import torch
+
+from kbexp.worker.arena import Layout, create_host, leaf_of, open_host
+from kbexp.worker.report import Leaf
+from kbexp.worker.screen import MAX_SOURCE_BYTES, screen
+from kbexp.worker.tree import Unsupported, flatten, output_tensors, unflatten
+
+
+def test_arguments_come_back_as_they_were() -> None:
+    x, y = torch.rand(2), torch.arange(3)
+    value = [x, (1, 2.5, None, "s", True), {"a": [y, math.inf]}, torch.float16]
+    tensors: list[torch.Tensor] = []
+    tree = flatten(value, tensors)
+    back = unflatten(tree, tensors)
+    assert back[0] is x
+    assert back[1:] == [(1, 2.5, None, "s", True), {"a": [y, math.inf]}, torch.float16]
+    assert back[2]["a"][0] is y
+
+
+def test_what_cannot_cross_is_named() -> None:
+    with pytest.raises(Unsupported, match="object"):
+        flatten([object()], [])
+
+
+class Liar(torch.Tensor):
+    """A tensor that could lie when it is compared."""
+
+
+def test_only_plain_tensors_are_outputs() -> None:
+    x = torch.rand(2)
+    assert output_tensors((x, [x, {"a": x}])) == [x, x, x]
+    with pytest.raises(Unsupported, match="Liar"):
+        output_tensors(x.as_subclass(Liar))
+    with pytest.raises(Unsupported, match="float"):
+        output_tensors((x, 1.0))
+
+
+def test_both_sides_of_an_arena_see_the_same_bytes() -> None:
+    layout = Layout(
+        (Leaf("float32", (3, 5)), Leaf("int64", ())), (Leaf("bfloat16", (7,)), Leaf("bool", (0, 4)))
+    )
+    ours, fd = create_host(layout, 3)
+    theirs = open_host(Layout.from_record(layout.to_record()), 3, fd)
+    x = torch.rand(3, 5)
+    ours.inputs(1)[0].copy_(x)
+    assert torch.equal(theirs.inputs(1)[0], x)
+    assert [leaf_of(tensor) for tensor in theirs.outputs(2)] == list(layout.outputs)
+    theirs.outputs(2)[0].fill_(1)
+    assert ours.outputs(2)[0].float().sum().item() == 7
+    ours.poison(2)
+    assert torch.isnan(theirs.outputs(2)[0]).all()
+    assert torch.equal(theirs.inputs(1)[0], x)
+    assert theirs.inputs(0)[0].data_ptr() % 64 == 0
+    os.close(fd)
+
+
+def test_a_runner_cannot_shrink_or_grow_the_memory() -> None:
+    _, fd = create_host(Layout((Leaf("float32", (1000,)),), ()), 4)
+    for size in (0, 2**30):
+        with pytest.raises(OSError, match="not permitted"):
+            os.ftruncate(fd, size)
+    os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("", "empty"),
+        ("  \n\t\n", "empty"),
+        ("def (", "line 1"),
+        ("x = 1", "no ModelNew"),
+        ("ModelNew = '\0'", "not Python"),
+        ("ModelNew = " + "(" * 5000 + ")" * 5000, "not Python"),
+        ("ModelNew = " + "-" * 200_000 + "1", "not Python"),
+        ("#" * (MAX_SOURCE_BYTES + 1), "at most"),
+        ("ModelNew = '\ud800'", "not Python"),
+    ],
+)
+def test_texts_that_are_no_kernel(source: str, said: str) -> None:
+    outcome = screen(source)
+    assert outcome is not None
+    assert said in outcome.reasons[0]
+
+
+def test_text_that_may_be_a_kernel_passes() -> None:
+    assert screen("from elsewhere import ModelNew") is None

@@ -1,0 +1,221 @@
+"""Every bad kernel gets a verdict that says what is wrong, and the next kernel a clean device."""
+
+from __future__ import annotations
+
+import pytest
+from kernels import FORWARD, KERNEL, TASK, kernel, quick
+
+from kbexp.errors import TaskError
+from kbexp.kernel import Kernel
+from kbexp.task import Task
+from kbexp.verdict import Phase, Status
+from kbexp.worker.worker import Worker
+
+GOOD = "return torch.softmax(x * self.weight, dim=-1)"
+
+BAD = {
+    "empty": (Kernel(""), Status.COMPILE_ERROR, Phase.SCREEN, "empty"),
+    "not_python": (Kernel("def ("), Status.COMPILE_ERROR, Phase.SCREEN, "line 1"),
+    "no_model": (Kernel("x = 1"), Status.COMPILE_ERROR, Phase.SCREEN, "no ModelNew"),
+    "model_hidden": (Kernel("# ModelNew"), Status.RUNTIME_ERROR, Phase.LOAD, "no ModelNew"),
+    "wrong_shape": (
+        kernel("return torch.softmax(x * self.weight, dim=-1)[:5]"),
+        Status.INCORRECT, Phase.CORRECTNESS, "float32[5, 256]",
+    ),
+    "wrong_type": (
+        kernel(f"{GOOD}.double()"), Status.INCORRECT, Phase.CORRECTNESS, "float64[64, 256]",
+    ),
+    "nothing": (kernel("pass"), Status.RUNTIME_ERROR, Phase.CORRECTNESS, "NoneType"),
+    "nan": (kernel(f"{GOOD} * float('nan')"), Status.INCORRECT, Phase.CORRECTNESS, "NaN"),
+    "zeros": (kernel("return x * 0"), Status.INCORRECT, Phase.CORRECTNESS, "wrong in"),
+    "raises": (kernel("raise KeyError('boo')"), Status.RUNTIME_ERROR, Phase.CORRECTNESS, "boo"),
+    "raises_early": (Kernel("ModelNew = 1 / 0"), Status.RUNTIME_ERROR, Phase.LOAD, "ZeroDivision"),
+    "exits": (kernel("os._exit(0)"), Status.RUNTIME_ERROR, Phase.CORRECTNESS, "code 0"),
+    "exits_early": (
+        Kernel("import sys; ModelNew = sys.exit(3)"),
+        Status.RUNTIME_ERROR, Phase.LOAD, "SystemExit",
+    ),
+    "segfault": (
+        kernel("ctypes.string_at(0)"), Status.RUNTIME_ERROR, Phase.CORRECTNESS, "SIGSEGV",
+    ),
+    "abort": (kernel("os.abort()"), Status.RUNTIME_ERROR, Phase.CORRECTNESS, "SIGABRT"),
+    "kills_itself": (
+        kernel("os.kill(os.getpid(), 9)"), Status.RUNTIME_ERROR, Phase.CORRECTNESS, "SIGKILL",
+    ),
+    "allocates": (
+        kernel("b = []\nwhile True: b.append(torch.ones(2**25))"),
+        Status.RUNTIME_ERROR, Phase.CORRECTNESS, "memory",
+    ),
+    "bad_c": (
+        Kernel(
+            "from torch.utils.cpp_extension import load_inline\n"
+            "load_inline('broken', cpp_sources=['int f( {'], is_python_module=False,"
+            " no_implicit_headers=True)\nclass ModelNew: pass"
+        ),
+        Status.COMPILE_ERROR, Phase.BUILD, "does not compile",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_kernel_is_named(worker: Worker, task: Task, name: str) -> None:
+    bad, status, phase, said = BAD[name]
+    verdict = worker.evaluate(task, bad)
+    assert (verdict.status, verdict.phase) == (status, phase), verdict
+    assert said in verdict.reasons[0] + verdict.log
+    assert verdict.speedup is None
+    assert verdict.kernel_id == bad.id
+
+
+HANGS = {
+    "hangs": ("while True: pass", "did not finish within 2 s"),
+    "sleeps": ("time.sleep(1000)", "did not finish within 2 s"),
+    "stops": ("os.kill(os.getpid(), 19)", "did not finish within 2 s"),
+    "forks": (
+        "while True:\n    try: os.fork()\n    except OSError: pass", "",
+    ),
+    "floods": ("while True: print('x' * 10**6, flush=True)", "did not finish within 2 s"),
+    "fills_the_disk": (
+        "f = open('big', 'wb')\nwhile True: f.write(b'x' * 2**20)", "",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HANGS)
+def test_what_never_ends_is_ended(worker: Worker, task: Task, name: str) -> None:
+    body, said = HANGS[name]
+    settings = quick(run_timeout_s=2.0, memory_bytes=2 * 2**30)
+    verdict = worker.evaluate(task, kernel(body), settings)
+    assert verdict.status in (Status.TIMEOUT, Status.RUNTIME_ERROR), verdict
+    assert said in verdict.reasons[0]
+    good = worker.evaluate(task, kernel(GOOD))
+    assert good.status is Status.CORRECT, good
+
+
+def test_an_honest_kernel_is_timed(worker: Worker, task: Task) -> None:
+    verdict = worker.evaluate(task, Kernel(KERNEL))
+    assert verdict.status is Status.CORRECT
+    assert verdict.phase is Phase.TIMING
+    assert verdict.speedup is not None
+    assert verdict.speedup.low <= verdict.speedup.value <= verdict.speedup.high
+    assert verdict.time_ms is not None
+    assert verdict.time_ms.value > 0
+    assert verdict.metrics["pairs"] >= 6
+    assert verdict.environment["torch"]
+    assert verdict.task_id == task.id
+    assert verdict.device == verdict.environment["device_name"]
+
+
+def test_a_compiled_kernel_is_built_once(worker: Worker, task: Task) -> None:
+    source = FORWARD.format(
+        body="y = torch.empty_like(x)\n        LIB.run(ctypes.c_void_p(x.data_ptr()), "
+        "ctypes.c_void_p(self.weight.data_ptr()), ctypes.c_void_p(y.data_ptr()), "
+        "ctypes.c_long(x.shape[0]), ctypes.c_long(x.shape[1]))\n        return y"
+    )
+    code = r"""
+#include <math.h>
+extern "C" void run(const float *x, const float *w, float *y, long n, long m) {
+  for (long i = 0; i < n; i++) {
+    float top = -INFINITY, sum = 0;
+    for (long j = 0; j < m; j++) top = fmaxf(top, x[i * m + j] * w[j]);
+    for (long j = 0; j < m; j++) sum += y[i * m + j] = expf(x[i * m + j] * w[j] - top);
+    for (long j = 0; j < m; j++) y[i * m + j] /= sum;
+  }
+}
+"""
+    prelude = (
+        "import ctypes\nfrom torch.utils.cpp_extension import load_inline\n"
+        f"LIB = ctypes.CDLL(load_inline('small', cpp_sources=[{code!r}], "
+        "is_python_module=False, no_implicit_headers=True))\n"
+    )
+    built = Kernel(prelude + source)
+    before = worker.builds_made
+    first = worker.evaluate(task, built)
+    again = worker.evaluate(task, built)
+    assert first.status is again.status is Status.CORRECT, (first, again)
+    assert worker.builds_made == before + 1
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("x = 1", "no Model"),
+        ("def (", "cannot be imported: SyntaxError"),
+        (TASK.replace("def get_inputs", "def other"), "no get_inputs"),
+        (TASK.replace("torch.softmax", "torch.softmin"), "does not run: AttributeError"),
+        (TASK.replace("dim=-1)", "dim=-1).tolist()"), "does not run"),
+        ("import os\nos._exit(0)", "process failed"),
+    ],
+)
+def test_a_bad_task_is_one_sentence(worker: Worker, source: str, said: str) -> None:
+    with pytest.raises(TaskError, match="bad") as caught:
+        worker.evaluate(Task("bad", source), Kernel(KERNEL))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_kernel_and_reference_agree_and_change(worker: Worker, task: Task) -> None:
+    # A kernel with weights of its own is wrong: those of the reference are drawn anew each time.
+    fixed = Kernel(KERNEL.replace("torch.rand(cols) + 0.5", "torch.full((cols,), 1.0)"))
+    assert worker.evaluate(task, fixed).status is Status.INCORRECT
+
+
+def test_numbers_lists_and_several_outputs_cross(worker: Worker) -> None:
+    source = """
+import torch
+
+class Model(torch.nn.Module):
+    def __init__(self, shift, table):
+        super().__init__()
+        self.shift, self.table = shift, table
+
+    def forward(self, x, pair, scale):
+        a, b = pair
+        return x * scale + self.shift + self.table, [a + b, (a > b).sum()]
+
+def get_inputs():
+    return [torch.randn(50), (torch.randint(9, (7,)), torch.randint(9, (7,))), 2.5]
+
+def get_init_inputs():
+    return [1.5, torch.arange(50.0)]
+"""
+    verdict = worker.evaluate(
+        Task("several", source), Kernel(source.replace("class Model(", "class ModelNew("))
+    )
+    assert verdict.status is Status.CORRECT, verdict
+
+
+def test_inputs_may_be_overwritten_by_a_kernel(worker: Worker, task: Task) -> None:
+    # It spoils its own copy: the judge's inputs and answers are elsewhere.
+    in_place = kernel(f"y = {GOOD.removeprefix('return ')}\nx.zero_()\nreturn y")
+    assert worker.evaluate(task, in_place).status is Status.CORRECT
+
+
+def test_one_buffer_for_all_outputs_is_honest(worker: Worker, task: Task) -> None:
+    reused = kernel(
+        "if not hasattr(self, 'y'): self.y = torch.empty_like(x)\n"
+        "return torch.softmax(x * self.weight, dim=-1, out=self.y)".replace(
+            "torch.softmax(x * self.weight, dim=-1, out=self.y)",
+            "self.y.copy_(torch.softmax(x * self.weight, dim=-1))",
+        )
+    )
+    assert worker.evaluate(task, reused).status is Status.CORRECT
+
+
+def test_an_answer_kept_from_the_first_call_is_found_out(worker: Worker, task: Task) -> None:
+    kept = kernel(
+        "if not hasattr(self, 'y'): self.y = torch.softmax(x * self.weight, dim=-1)\nreturn self.y"
+    )
+    assert worker.evaluate(task, kept).status is Status.INCORRECT
+
+
+def test_lazy_after_the_checks_is_found_out(worker: Worker, task: Task) -> None:
+    # Right for the correctness trials and for the first timed calls, then an empty answer.
+    lazy = kernel(
+        "self.n = getattr(self, 'n', 0) + 1\nif self.n > 4: return torch.empty_like(x)\n" + GOOD
+    )
+    settings = quick(min_pairs=30, max_pairs=60, timing_s=20.0, target_width=1e-6)
+    # 30 blocks or more, a fifth of them checked: missing them all has a chance of 0.8^30 = 0.1 %
+    # an evaluation; three in a row 2e-9.
+    statuses = {worker.evaluate(task, lazy, settings).status for _ in range(3)}
+    assert Status.INCORRECT in statuses

@@ -1,0 +1,179 @@
+"""What a kernel can see and do from behind each kind of wall."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from kernels import kernel, quick
+
+from kbexp.errors import EvaluatorUnavailable
+from kbexp.task import Task
+from kbexp.verdict import Status
+from kbexp.worker.processes import clean_environment
+from kbexp.worker.worker import FOLDER_PREFIX, Worker, sweep_folders
+
+GOOD = "return torch.softmax(x * self.weight, dim=-1)"
+
+
+@pytest.fixture(scope="module", params=["namespaces", "user_namespaces", "process"])
+def walled(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Worker]:
+    settings = quick(isolation=request.param, cache_dir=str(tmp_path_factory.mktemp("builds")))
+    worker = Worker("cpu", settings, env={"HARMLESS": "1"})
+    try:
+        worker.start()
+    except EvaluatorUnavailable:
+        worker.close()
+        pytest.skip(f"{request.param} cannot be had here")
+    assert worker.isolation == request.param
+    yield worker
+    worker.close()
+
+
+def told(worker: Worker, task: Task, expression: str) -> str:
+    """Return what an expression is inside a kernel."""
+    verdict = worker.evaluate(task, kernel(f"raise ValueError('<<' + str({expression}) + '>>')"))
+    assert verdict.status is Status.RUNTIME_ERROR, verdict
+    text = verdict.log[verdict.log.rindex("<<") + 2 : verdict.log.rindex(">>")]
+    return text
+
+
+def strong(worker: Worker) -> bool:
+    return worker.isolation != "process"
+
+
+def test_an_honest_kernel_passes(walled: Worker, task: Task) -> None:
+    verdict = walled.evaluate(task, kernel(GOOD))
+    assert verdict.status is Status.CORRECT, verdict
+    assert verdict.isolation == walled.isolation
+
+
+def test_keys_do_not_get_in(walled: Worker, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    monkeypatch.setenv("WANDB_API_KEY", "secret-too")
+    assert "OPENAI_API_KEY" not in clean_environment()
+    names = told(walled, task, "sorted(os.environ)")
+    assert "KEY" not in names
+    assert "HARMLESS" in names
+    first = told(walled, task, "open('/proc/self/environ').read()")
+    assert "KEY" not in first
+
+
+def test_no_network(walled: Worker, task: Task) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        body = (
+            "import socket\n"
+            f"try: socket.create_connection(('127.0.0.1', {port}), 2); found = 'open'\n"
+            "except OSError as error: found = repr(error)\n"
+            "raise ValueError('<<' + found + '>>')"
+        )
+        verdict = walled.evaluate(task, kernel(body))
+    assert ("open" in verdict.reasons[0]) is not strong(walled), verdict
+
+
+def test_no_other_processes_and_no_files_of_the_person(
+    walled: Worker, task: Task, tmp_path: Path
+) -> None:
+    if not strong(walled):
+        pytest.skip("this level has no such wall")
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    processes = told(walled, task, "[n for n in os.listdir('/proc') if n.isdigit()]")
+    assert processes.count("'") <= 6
+    assert told(walled, task, f"os.path.exists({str(secret)!r})") == "False"
+    home = told(walled, task, f"os.path.exists({str(Path.home() / '.ssh')!r})")
+    assert home == "False"
+    assert told(walled, task, "os.listdir('/tmp')").count("'") <= 6
+
+
+def test_nothing_outside_the_scratch_can_be_written(walled: Worker, task: Task) -> None:
+    if not strong(walled):
+        pytest.skip("this level has no such wall")
+    places = [
+        str(Path(__file__).parents[2] / "x"),
+        "/usr/x",
+        "/etc/x",
+        "/x",
+        "/opt/x",
+        sys.prefix + "/x",
+    ]
+    body = (
+        "made = []\n"
+        f"for place in {places!r}:\n"
+        "    try: open(place, 'w').close(); made.append(place)\n"
+        "    except OSError: pass\n"
+        "open('/tmp/fine', 'w').close()\n"
+        "raise ValueError('<<' + str(made) + '>>')"
+    )
+    verdict = walled.evaluate(task, kernel(body))
+    written = [place for place in places if Path(place).exists()]
+    assert written == []
+    # The root itself is a memory file system that ends with the process.
+    assert "/usr/x" not in verdict.reasons[0]
+    assert "/etc/x" not in verdict.reasons[0]
+
+
+def test_rights_are_gone(walled: Worker, task: Task) -> None:
+    status = told(walled, task, "open('/proc/self/status').read()")
+    assert "NoNewPrivs:\t1" in status
+    if strong(walled):
+        assert "CapEff:\t0000000000000000" in status
+    if walled.isolation == "namespaces":
+        assert told(walled, task, "os.getuid()") not in ("0", str(os.getuid()))
+
+
+def test_descriptors_of_others_do_not_get_in(walled: Worker, task: Task) -> None:
+    found = told(walled, task, "sorted(int(n) for n in os.listdir('/proc/self/fd'))")
+    numbers = [int(number) for number in found.strip("[]").split(",")]
+    assert len(numbers) <= 8, found
+
+
+def test_what_it_starts_ends_with_it(walled: Worker, task: Task) -> None:
+    before = {process.pid for process in psutil.process_iter()}
+    body = (
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    if os.fork() == 0:\n"
+        "        os.closerange(0, 100)\n"
+        "        while True: time.sleep(1)\n"
+        "    os._exit(0)\n" + GOOD
+    )
+    verdict = walled.evaluate(task, kernel(body))
+    assert verdict.status is Status.CORRECT, verdict
+    mine = psutil.Process().children(recursive=True)
+    left = [p for p in mine if p.pid not in before and "runner" in p.name()]
+    assert left == []
+
+
+def test_one_kernel_leaves_nothing_for_the_next(walled: Worker, task: Task) -> None:
+    walled.evaluate(task, kernel("open('left', 'w').write('x')\ntorch.set_num_threads(1)\n" + GOOD))
+    found = told(walled, task, "(os.path.exists('left'), torch.get_num_threads())")
+    assert found == f"(False, {len(os.sched_getaffinity(0))})"
+
+
+def test_an_unknown_level_is_refused() -> None:
+    worker = Worker("cpu", quick(isolation="moat"))
+    with pytest.raises(EvaluatorUnavailable, match="isolation=moat"):
+        worker.start()
+    worker.close()
+
+
+def test_folders_of_the_dead_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    stale = tmp_path / f"{FOLDER_PREFIX}{ended.pid}-x"
+    mine = tmp_path / f"{FOLDER_PREFIX}{os.getpid()}-x"
+    stale.mkdir()
+    mine.mkdir()
+    sweep_folders()
+    assert (stale.exists(), mine.exists()) == (False, True)

@@ -207,7 +207,7 @@ class RunConfig:
 
 @dataclass
 class EvaluateConfig:
-    """The judging of kernels by hand: `kernel` is a file, a pattern such as `found/*.py`, or a list."""
+    """Judging kernels by hand: `kernel` is a file, a pattern such as `found/*.py`, or a list."""
 
     gpu: GpuConfig = field(default_factory=GpuConfig)
     task: TaskConfig = field(default_factory=TaskConfig)

@@ -1,1 +1,1 @@
-
+"""What the results of several runs say together."""

@@ -37,7 +37,10 @@ _FAILURES = (
         r"compil\w{0,8}[ _-]+(?:error|failure|failed)|(?:not|n't|to) compile\b",
     ),
     (Outcome.WRONG, r"\bincorrect|\bwrong\b|mismatch|not correct|correctness[ _-]+failure"),
-    (Outcome.BROKEN, r"runtime[ _-]+error|time[ds]?[ _-]?out|\breject|\bcrash|traceback"),
+    (
+        Outcome.BROKEN,
+        r"runtime[ _-]+(?:error|failure)|time[ds]?[ _-]?out|\breject|\bcrash|traceback",
+    ),
 )
 _SPEEDUP = (
     re.compile(r"speed-?up\b[^\d\n]{0,40}(\d{1,9}(?:\.\d{1,9})?)", re.IGNORECASE),
@@ -49,24 +52,17 @@ FASTER_FROM = 1.02
 
 
 def read_feedback(text: str) -> Fared:
-    """Return how the kernel fared; the failure named first in the text decides."""
+    """Return how the kernel fared; what the text names first decides."""
     text = text[:20_000]
-    found = [
+    failures = [
         (match.start(), outcome)
         for outcome, pattern in _FAILURES
         if (match := re.search(pattern, text, re.IGNORECASE))
     ]
-    speedup = _speedup(text)
-    if found and speedup is None:
-        return Fared(min(found)[1])
+    speedup = next((match for pattern in _SPEEDUP if (match := pattern.search(text))), None)
+    if failures and (speedup is None or min(failures)[0] < speedup.start()):
+        return Fared(min(failures)[1])
     if speedup is None:
         return Fared(Outcome.UNKNOWN)
-    return Fared(Outcome.FASTER if speedup >= FASTER_FROM else Outcome.SLOWER, speedup)
-
-
-def _speedup(text: str) -> float | None:
-    for pattern in _SPEEDUP:
-        match = pattern.search(text)
-        if match:
-            return float(match[1])
-    return None
+    value = float(speedup[1])
+    return Fared(Outcome.FASTER if value >= FASTER_FROM else Outcome.SLOWER, value)

@@ -32,6 +32,7 @@ class Prompt:
     task_source: str = ""
     device_name: str = ""
     device_kind: str = "cpu"
+    device_facts: str = ""
     languages: tuple[str, ...] = ()
     parent: ShownKernel | None = None
     others: tuple[ShownKernel, ...] = ()
@@ -42,6 +43,12 @@ class Prompt:
     def shown(self) -> tuple[ShownKernel, ...]:
         """All kernels shown, the parent first."""
         return (*((self.parent,) if self.parent else ()), *self.others)
+
+    @property
+    def cores(self) -> int | None:
+        """The number of a CPU's cores, None where the facts do not name it."""
+        found = re.search(r"^\s*cores:\s*(\d{1,5})\b", self.device_facts, re.MULTILINE)
+        return int(found[1]) if found else None
 
 
 @dataclass(slots=True)
@@ -82,6 +89,7 @@ def read_text(text: str) -> Prompt:
         task_source=task.body,
         device_name=device.attributes.get("name", ""),
         device_kind="cuda" if device.attributes.get("kind") == "cuda" else "cpu",
+        device_facts=device.body,
         languages=tuple(language for language in languages if language),
         parent=parent,
         others=others,

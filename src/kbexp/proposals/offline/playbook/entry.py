@@ -75,8 +75,3 @@ class Entry:
 def wrong(name: str, old: str, new: str) -> Slip:
     """Return a slip that makes the answer wrong."""
     return Slip(Fault.WRONG, name, old, new)
-
-
-def slow(name: str, old: str, new: str) -> Slip:
-    """Return a slip that makes the kernel slow."""
-    return Slip(Fault.SLOW, name, old, new)

@@ -6,9 +6,10 @@ import json
 import sys
 from glob import glob
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from kbexp.app.configuration import typed
+from kbexp.app.result import finite
 from kbexp.app.standalone import kernel_text
 from kbexp.config import EvaluateConfig
 from kbexp.errors import KbexpError
@@ -34,8 +35,15 @@ def judge_files(composed: DictConfig, out: TextIO = sys.stdout) -> None:
         futures = [(path, evaluator.submit(task, kernel)) for path, kernel in kernels]
         for path, future in futures:
             record = {"file": str(path), **future.result().to_record()}
-            out.write(json.dumps(record, allow_nan=False) + "\n")
+            out.write(json.dumps(plain(record), allow_nan=False) + "\n")
             out.flush()
+
+
+def plain(value: Any) -> Any:
+    """Return a record with null for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return finite(value) if isinstance(value, float) else value
 
 
 def kernel_files(named: object) -> list[Path]:

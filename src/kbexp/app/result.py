@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import subprocess
@@ -50,12 +51,7 @@ class Result:
             "algorithm": config.algorithm.name,
             "llm": config.llm.name,
             "seed": config.seed,
-            "counts": {
-                "proposals": counted.proposals,
-                "evaluations": counted.evaluations,
-                "correct": counted.correct,
-                "duplicates": counted.duplicates,
-            },
+            "counts": counted.to_record()["counts"],
             "best": _best(counted),
             "cost": {
                 "llm_usd": counted.llm_usd,
@@ -74,8 +70,9 @@ def _best(summary: RunSummary) -> Record | None:
         return None
     verdict = summary.best.verdict
 
-    def ends(interval: Interval | None) -> tuple[float | None, float | None, float | None]:
-        return (interval.value, interval.low, interval.high) if interval else (None, None, None)
+    def ends(interval: Interval | None) -> list[float | None]:
+        values = (interval.value, interval.low, interval.high) if interval else (None,) * 3
+        return [finite(value) for value in values]
 
     speedup, low, high = ends(verdict.speedup)
     return {
@@ -86,6 +83,11 @@ def _best(summary: RunSummary) -> Record | None:
         "time_ms": ends(verdict.time_ms)[0],
         "reference_ms": ends(verdict.reference_ms)[0],
     }
+
+
+def finite(value: float | None) -> float | None:
+    """Return None for an infinity or NaN, which JSON has no number for."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def write_atomically(path: Path, text: str, errors: str = "surrogatepass") -> None:

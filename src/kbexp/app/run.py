@@ -132,11 +132,7 @@ class Run:
         if self._journal is not None:
             with contextlib.suppress(KbexpError):
                 self._record(RunEnded(state=state, reason=reason))
-            self._journal.close()
         best = self._summary.best
-        if best is not None:
-            kind = "cpu" if self._config.gpu.provider is Provider.cpu else "cuda"
-            write_atomically(self._folder / "best_kernel.py", standalone(best.source, kind))
         result = Result(
             state=state,
             reason=reason,
@@ -147,7 +143,15 @@ class Run:
             wall_s=self._earlier_s + time.monotonic() - self._began,
             environment=environment(),
         )
-        write_result(self._folder, result)
+        try:
+            if best is not None:
+                kind = "cpu" if self._config.gpu.provider is Provider.cpu else "cuda"
+                write_atomically(self._folder / "best_kernel.py", standalone(best.source, kind))
+            write_result(self._folder, result)
+        finally:
+            if self._journal is not None:
+                # The trackers store the files that stand now.
+                self._journal.close()
         if best is not None or state != "failed":
             print(summary_text(result, self._folder), flush=True)
 

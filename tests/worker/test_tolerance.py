@@ -48,6 +48,10 @@ def test_nan_is_right_only_where_it_is_expected() -> None:
     want[3] = float("nan")
     want[4] = float("inf")
     assert compare(want.clone(), want, "o") is None
+    for wrong in (1.0, float("-inf"), float("nan")):
+        got = want.clone()
+        got[4] = wrong
+        assert compare(got, want, "o") is not None
     got = want.clone()
     got[5] = float("nan")
     different = compare(got, want, "o")
@@ -70,3 +74,20 @@ def test_empty_scalar_and_complex_outputs() -> None:
     want = torch.complex(expected(8), expected(8))
     assert compare(want.clone(), want, "o") is None
     assert compare(want.conj().resolve_conj(), want, "o") is not None
+
+
+def test_large_outputs_are_compared_to_the_last_element() -> None:
+    want = expected(1000, 301)
+    for index in (0, 65535, 65536, want.numel() - 1):
+        got = want.clone()
+        got.view(-1)[index] += 1
+        different = compare(got, want, "o")
+        assert different is not None
+        assert different.wrong == 1
+        assert f"[{index // 301}, {index % 301}]" in different.text
+
+
+def test_a_view_that_is_not_contiguous_is_compared_in_order() -> None:
+    want = expected(50, 60)
+    assert compare(want.t(), want.t().contiguous(), "o") is None
+    assert compare(want.t().contiguous(), want.t(), "o") is None

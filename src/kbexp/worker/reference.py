@@ -77,15 +77,14 @@ class Reference:
         tree = flatten(list(made), tensors)
         return tree, [tensor.to(self._device).contiguous() for tensor in tensors]
 
-    def trial(self, model: Call, seed: int) -> tuple[Any, Trial]:
-        """Return fresh inputs with the reference's answers to them, which alias nothing."""
+    def trial(self, model: Call, tree: Any, inputs: list[torch.Tensor]) -> Trial:
+        """Return inputs with the reference's answers to them, which alias nothing."""
         import torch
 
-        tree, tensors = self.inputs(seed)
-        arguments = unflatten(tree, [tensor.clone() for tensor in tensors])
+        arguments = unflatten(tree, [tensor.clone() for tensor in inputs])
         with torch.no_grad():
             outputs = [output.detach().clone() for output in output_tensors(model(*arguments))]
-        return tree, Trial(tensors, outputs)
+        return Trial(inputs, outputs)
 
     def try_out(self, seed: int) -> Layout:
         """Run the reference once; return the layout of its inputs and outputs.
@@ -94,8 +93,7 @@ class Reference:
         """
         try:
             init = self.init_record(seed)
-            _, trial = self.trial(self.model(init, seed), seed)
-            return layout_of(trial)
+            return layout_of(self.trial(self.model(init, seed), *self.inputs(seed)))
         except BaseException as error:  # a task may raise anything
             raise BadTask(f"The task's reference does not run: {_short(error)}.") from error
 

@@ -18,11 +18,11 @@ class Model(nn.Module):
         return y
 
 
-rows = 8192
+rows = 4096
 dim = 1024
 
 SIZES = {
-    "cpu": {"rows": 8192, "dim": 1024},
+    "cpu": {"rows": 4096, "dim": 1024},
     "gpu": {"rows": 32768, "dim": 4096},
 }
 

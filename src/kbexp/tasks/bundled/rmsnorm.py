@@ -16,12 +16,12 @@ class Model(nn.Module):
         return x / rms * self.weight
 
 
-rows = 8192
+rows = 4096
 dim = 1024
 eps = 1e-5
 
 SIZES = {
-    "cpu": {"rows": 8192, "dim": 1024},
+    "cpu": {"rows": 4096, "dim": 1024},
     "gpu": {"rows": 32768, "dim": 4096},
 }
 

@@ -12,11 +12,11 @@ class Model(nn.Module):
         return F.silu(gate) * up
 
 
-rows = 4096
+rows = 2048
 hidden = 1024
 
 SIZES = {
-    "cpu": {"rows": 4096, "hidden": 1024},
+    "cpu": {"rows": 2048, "hidden": 1024},
     "gpu": {"rows": 16384, "hidden": 4096},
 }
 

@@ -39,9 +39,9 @@ def test_every_bundled_task_is_sound_and_has_the_scale_on_record(name):
     report = check_task(bundled(name).source, seed=1)
     assert report.findings == ()
     scale = output_scales()[name]
-    # Another seed than the record's. The root mean square is over many thousand elements; the
-    # largest of them is a matter of luck.
-    assert report.rms == pytest.approx(scale.rms, rel=0.03)
+    # Another seed than the record's. The smallest operand, of 3072 numbers, moves the root mean
+    # square by 1.3 % (one standard deviation) a seed; the largest element is a matter of luck.
+    assert report.rms == pytest.approx(scale.rms, rel=0.12)
     assert scale.abs_max / 1.6 <= report.abs_max <= scale.abs_max * 1.6
 
 

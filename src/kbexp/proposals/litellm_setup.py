@@ -39,6 +39,9 @@ def import_litellm() -> ModuleType:
     # Otherwise the import asks the network for the price map.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     with _LOCK:
+        # Trace asks `inspect` about each of its operators, which then looks through every module
+        # there is: 1 s before LiteLLM has brought its thousands, 13 s after.
+        import opto.trace  # noqa: F401  # isort: skip
         import litellm
 
         if not _ready:

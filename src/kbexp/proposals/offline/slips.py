@@ -21,8 +21,13 @@ def missing_semicolon(text: str) -> str:
 
 
 def unknown_type(text: str) -> str:
-    """Give the first loop variable of native source a type that does not exist."""
-    return _edit_native(text, lambda s: re.sub(r"for \((?:long|int) ", "for (index ", s, count=1))
+    """Give the first loop variable of the exported function a type that does not exist."""
+
+    def edit(source: str) -> str:
+        before, exported, body = source.partition('extern "C"')
+        return before + exported + re.sub(r"for \((?:long|int) ", "for (index ", body, count=1)
+
+    return _edit_native(text, edit)
 
 
 def missing_brace(text: str) -> str:

@@ -55,9 +55,11 @@ REDUCE_VARIANCE = Entry(
             UNROLL,
             slips=(
                 wrong(
-                    "sample_variance", "squares[u] / (float)length", "squares[u] / (length - 1.f)"
+                    "halves_swapped",
+                    "float *means = out, *variances = out",
+                    "float *variances = out, *means = out",
                 ),
-                wrong("old_mean", "mean[u] += d * share;", "mean[u] += d / (float)length;"),
+                wrong("batch_0_everywhere", "first = x + b * length * features", "first = x"),
             ),
         ),
         plain_torch(

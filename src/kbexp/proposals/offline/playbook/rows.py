@@ -217,6 +217,17 @@ CROSS_ENTROPY = Entry(
                 _LAST_ROW,
             ),
         ),
+        cpu(
+            "cross_entropy/block_sums.c",
+            "Every block of classes has a maximum and a sum of its own, joined at the end.",
+            EXP_DEGREE,
+            CHUNK,
+            BLOCK,
+            slips=(
+                wrong("maximum_left_out", "logf(sum) + top", "logf(sum)"),
+                wrong("sign", "top - row[targets[r]]", "top + row[targets[r]]"),
+            ),
+        ),
         plain_torch(
             "cross_entropy/logsumexp_torch.py.in",
             "Blocks of rows: log-sum-exp in place, less the logit of the target.",

@@ -9,6 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example took decides nothing, and continuous integration tries the same ones each time.
+settings.register_profile("kbexp", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("kbexp")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

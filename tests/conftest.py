@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# How long an example took decides nothing, and continuous integration tries the same ones each time.
+# How long an example took decides nothing. In CI the same ones are tried each time.
 settings.register_profile("kbexp", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("kbexp")
 

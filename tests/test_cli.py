@@ -134,3 +134,21 @@ def test_a_python_without_the_packages_is_told_what_to_do(repository: Path, prog
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "make setup" in done.stderr
+
+
+def test_a_disk_that_is_full_is_said_to_be(command_line, tmp_path: Path) -> None:
+    # Hydra's own files are small: /dev/full stands for the disk that has no room for them.
+    run = tmp_path / "run"
+    (run / ".hydra").mkdir(parents=True)
+    (run / ".hydra" / "config.yaml").symlink_to("/dev/full")
+    done = command_line("run.py", f"hydra.run.dir={run}")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "disk is full" in done.stderr
+
+
+def test_a_reader_that_has_had_enough_is_no_error(repository: Path) -> None:
+    command = f"{sys.executable} run.py --cfg job | true"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], cwd=repository, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr

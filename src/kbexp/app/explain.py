@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -64,6 +66,10 @@ def main(entry: Callable[[], None], schema: type = RunConfig) -> int:
         return INTERRUPTED
     except Stopped as stopped:
         return stopped.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has had enough; closing it must not fail a second time.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (Exception, Refused) as caught:
         error = caught.__cause__ if isinstance(caught, Refused) else caught
         assert error is not None
@@ -100,6 +106,8 @@ def sentence(error: BaseException, schema: type = RunConfig) -> str | None:
         return f"A configuration file is not YAML: {_one_line(str(error))}."
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename!s} cannot be used: {error.strerror}."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "The disk is full: free some space, or choose another place with hydra.run.dir=…"
     if "Config group override must be" in str(error):
         return (
             "A group takes one of its choices by name, and a setting is written key=value, as in "

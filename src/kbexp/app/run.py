@@ -148,6 +148,12 @@ class Run:
                 kind = "cpu" if self._config.gpu.provider is Provider.cpu else "cuda"
                 write_atomically(self._folder / "best_kernel.py", standalone(best.source, kind))
             write_result(self._folder, result)
+        except OSError as error:
+            raise KbexpError(
+                f"The results cannot be written to {self._folder} ({error.strerror}): make room "
+                f"and give the same command with hydra.run.dir={self._folder}; what the journal "
+                "holds is not lost."
+            ) from error
         finally:
             if self._journal is not None:
                 # The trackers store the files that stand now.

@@ -7,7 +7,7 @@ from typing import Any
 
 from kbexp.config import EvaluatorConfig
 from kbexp.worker import wire
-from kbexp.worker.judgement import Judgement, new_seed
+from kbexp.worker.judgement import Judgement, new_problem, new_seed
 from kbexp.worker.machine import environment
 from kbexp.worker.reference import BadTask, Reference
 
@@ -25,14 +25,20 @@ def main(order: dict[str, Any], fds: list[int]) -> None:
         wire.send(channel, {"bad_task": str(error)})
         return
     wire.send(channel, {"loaded": True, "environment": environment(order["device"])})
+    device, trials = order["device"], order["trials"]
     while True:
+        # Made before it is asked for: that is time in which the device would only wait.
+        problem = new_problem(reference, layout, device, trials)
         try:
             asked, lent = wire.receive(channel)
         except wire.Closed:
             return
         kernel, baseline = (socket.socket(fileno=fd) for fd in lent)
         settings = EvaluatorConfig(**asked["settings"])
-        judgement = Judgement(reference, layout, settings, order["device"], (kernel, baseline))
+        if settings.correctness_trials != trials:
+            trials = settings.correctness_trials
+            problem = new_problem(reference, layout, device, trials)
+        judgement = Judgement(problem, settings, device, (kernel, baseline))
         try:
             outcome = judgement.outcome(asked["source"], order["source"])
         finally:

@@ -14,7 +14,7 @@ from kbexp.verdict import Phase, Status
 from kbexp.worker.arena import Arena, Layout
 from kbexp.worker.memory import Lending, sets_for
 from kbexp.worker.outcome import Outcome, Stop
-from kbexp.worker.reference import Reference, Trial
+from kbexp.worker.reference import Problem, Reference, Trial, layout_of
 from kbexp.worker.report import Kind
 from kbexp.worker.side import Side
 from kbexp.worker.timing import Stopwatch, calls_per_block
@@ -32,33 +32,38 @@ def new_seed() -> int:
     return secrets.randbelow(2**63)
 
 
-class Judgement:
-    """One evaluation, over the sockets of two fresh runners that are treated alike.
+def new_problem(reference: Reference, layout: Layout, device: str, trials: int) -> Problem:
+    """Return a problem that nobody can foresee, with as many trials as memory allows.
 
-    Seeds are new for every evaluation and drawn from the system's randomness.
+    Nothing in it depends on a kernel, so a judge makes it while it waits for one.
     """
+    count = sets_for(layout, max(1, trials), device)
+    return reference.problem(iter(new_seed, None), count)
+
+
+class Judgement:
+    """One evaluation, over the sockets of two fresh runners that are treated alike."""
 
     def __init__(
         self,
-        reference: Reference,
-        layout: Layout,
+        problem: Problem,
         settings: EvaluatorConfig,
         device: str,
         runners: tuple[socket.socket, socket.socket],
     ) -> None:
-        self._reference = reference
+        self._problem = problem
+        self._trials = problem.trials
         self._settings = settings
         self._device = device
-        self._layout = layout
+        self._layout = layout_of(problem.trials[0])
         self._kernel = Side("the kernel", runners[0], blamed=True)
         self._baseline = Side("the reference", runners[1], blamed=False)
         self._random = random.Random(new_seed())
-        self._trials: list[Trial] = []
         self._lending = Lending(device)
+        self._called_ns = 0
 
     def close(self) -> None:
         """Give back the memory that was lent to the runners."""
-        self._trials.clear()
         self._lending.close()
 
     def outcome(self, kernel: str, task: str) -> Outcome:
@@ -81,12 +86,8 @@ class Judgement:
         )
 
     def _load(self, kernel: str, task: str) -> None:
-        """Have both runners construct their modules, while the answers are worked out here."""
-        weights = new_seed()
-        init = self._reference.init_record(new_seed())
+        """Have both runners construct their modules."""
         slots = sets_for(self._layout, self._settings.max_calls + 2, self._device)
-        # Numbers among the arguments are those of the first inputs, in every call.
-        tree, inputs = self._reference.inputs(new_seed())
         modules = ((self._kernel, kernel, "ModelNew"), (self._baseline, task, "Model"))
         for side, source, name in modules:
             side.enter(Phase.LOAD, self._settings.run_timeout_s)
@@ -94,22 +95,16 @@ class Judgement:
             order = {
                 "source": source,
                 "class_name": name,
-                "init": init,
-                "seed": weights,
+                "init": self._problem.init,
+                "seed": self._problem.weights,
                 "device": self._device,
                 "layout": self._layout.to_record(),
                 "slots": side.arena.slots,
-                "arguments": tree,
+                "arguments": self._problem.tree,
                 "ipc": ipc,
                 "flush_bytes": FLUSH_BYTES,
             }
             side.tell(order, lent)
-        model = self._reference.model(init, weights)
-        wanted = max(1, self._settings.correctness_trials)
-        for _ in range(sets_for(self._layout, wanted, self._device)):
-            self._trials.append(self._reference.trial(model, tree, inputs))
-            if len(self._trials) < wanted:
-                _, inputs = self._reference.inputs(new_seed())
         self._baseline.expect(Kind.READY)
         self._kernel.expect(Kind.READY)
 
@@ -143,7 +138,11 @@ class Judgement:
             time_ms=figures.time_ms,
             reference_ms=figures.reference_ms,
             speedup=figures.speedup,
-            metrics={"pairs": figures.pairs, "calls": figures.calls},
+            metrics={
+                "pairs": figures.pairs,
+                "calls": figures.calls,
+                "called_s": self._called_ns / 1e9,
+            },
         )
 
     def _calls(self, call_ns: int) -> int:
@@ -180,11 +179,27 @@ class Judgement:
         if chosen is not None:
             arena.poison(slots[chosen])
         self._lending.settle()
-        side.tell({"slots": slots})
-        report = side.expect(Kind.CALLED, len(picks), self._layout.outputs)
+        if self._device == "cpu":
+            times = self._call_each(side, slots, chosen)
+        else:
+            side.tell({"block": slots})
+            report = side.expect(Kind.CALLED, len(picks), self._layout.outputs)
+            times = list(report.times_ns)
         if chosen is not None:
             self._compare(arena, slots[chosen], self._trials[picks[chosen]], side.phase)
-        return list(report.times_ns)
+        self._called_ns += sum(times)
+        return times
+
+    def _call_each(self, side: Side, slots: list[int], chosen: int | None) -> list[int]:
+        """Order call after call, so that only the output that will be looked at is copied."""
+        times = []
+        for number, slot in enumerate(slots):
+            side.tell({"call": slot})
+            times.append(side.expect(Kind.CALLED, 1, self._layout.outputs).times_ns[0])
+            if number == chosen:
+                side.tell({"give": slot})
+                side.expect(Kind.COPIED)
+        return times
 
     def _compare(self, arena: Arena, slot: int, trial: Trial, phase: Phase) -> None:
         """Compare a slot's outputs, to which the runner can still write, with the answers."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,20 @@ class Trial:
 
     inputs: list[torch.Tensor]
     expected: list[torch.Tensor]
+
+
+@dataclass(slots=True)
+class Problem:
+    """Everything that one evaluation needs of a task and that no kernel has an influence on.
+
+    `init` and `weights` are constructor arguments and the seed to construct under; `tree` is the
+    arguments of `forward` less their tensors; numbers among them are the same in all trials.
+    """
+
+    init: dict[str, Any]
+    weights: int
+    tree: Any
+    trials: list[Trial]
 
 
 class Reference:
@@ -86,14 +102,24 @@ class Reference:
             outputs = [output.detach().clone() for output in output_tensors(model(*arguments))]
         return Trial(inputs, outputs)
 
+    def problem(self, seeds: Iterator[int], trials: int) -> Problem:
+        """Return a fresh problem with this many trials; every part of it has a seed of its own."""
+        init = self.init_record(next(seeds))
+        weights = next(seeds)
+        model = self.model(init, weights)
+        tree, inputs = self.inputs(next(seeds))
+        made = [self.trial(model, tree, inputs)]
+        while len(made) < trials:
+            made.append(self.trial(model, tree, self.inputs(next(seeds))[1]))
+        return Problem(init, weights, tree, made)
+
     def try_out(self, seed: int) -> Layout:
         """Run the reference once; return the layout of its inputs and outputs.
 
         Raises `BadTask` where anything in it fails.
         """
         try:
-            init = self.init_record(seed)
-            return layout_of(self.trial(self.model(init, seed), *self.inputs(seed)))
+            return layout_of(self.problem(itertools.repeat(seed), 1).trials[0])
         except BaseException as error:  # a task may raise anything
             raise BadTask(f"The task's reference does not run: {_short(error)}.") from error
 

@@ -43,8 +43,8 @@ def main(order: dict[str, Any], fds: list[int]) -> None:
         runner = Runner(loaded, lent, order["inside"])
         send_report(channel, Kind.READY)
         while True:
-            block, _ = wire.receive(channel)
-            runner.answer(channel, block["slots"])
+            told, _ = wire.receive(channel)
+            runner.answer(channel, told)
     except (wire.Closed, BrokenPipeError):
         return
     except BaseException:  # a kernel may raise SystemExit or KeyboardInterrupt
@@ -68,35 +68,42 @@ class Runner:
         self._call = construct(
             getattr(module, order["class_name"]), order["init"], order["seed"], self._device
         )
+        self._last: Any = None
         self._flush = None
         if self._device.type == "cuda":
             self._flush = torch.empty(order["flush_bytes"], dtype=torch.uint8, device=self._device)
 
-    def answer(self, channel: socket.socket, slots: list[int]) -> None:
-        """Call the kernel once on each of `slots` and report the times, in ns, of every call."""
+    def answer(self, channel: socket.socket, order: dict[str, Any]) -> None:
+        """Obey one order.
+
+        `call`: call the kernel on a slot's inputs and report its time, in ns. `give`: copy the
+        last call's output into a slot. `block`: call the kernel on many slots without waiting in
+        between, copy every output and report every time.
+        """
         import torch
 
-        timed = self._timed_cuda if self._flush is not None else self._timed_cpu
+        if "give" in order:
+            self._hand_over(self._last, order["give"])
+            send_report(channel, Kind.COPIED)
+            return
         with torch.no_grad():
-            different = timed(slots)
-        if isinstance(different, list):
-            send_report(channel, Kind.CALLED, pack_times(different))
+            done = (
+                self._call_once(order["call"]) if "call" in order else self._block(order["block"])
+            )
+        if isinstance(done, list):
+            send_report(channel, Kind.CALLED, pack_times(done))
         else:
-            send_report(channel, Kind.LAYOUT, different)
+            send_report(channel, Kind.LAYOUT, done)
 
-    def _timed_cpu(self, slots: list[int]) -> list[int] | bytes:
-        times = []
-        for slot in slots:
-            arguments = unflatten(self._arguments, self._arena.inputs(slot))
-            start = time.perf_counter_ns()
-            output = self._call(*arguments)
-            times.append(time.perf_counter_ns() - start)
-            different = self._hand_over(output, slot)
-            if different:
-                return different
-        return times
+    def _call_once(self, slot: int) -> list[int] | bytes:
+        self._last = None  # Freed before the next call, as it would be between calls of a program.
+        arguments = unflatten(self._arguments, self._arena.inputs(slot))
+        start = time.perf_counter_ns()
+        self._last = self._call(*arguments)
+        taken = time.perf_counter_ns() - start
+        return self._layout_if_different(output_tensors(self._last)) or [taken]
 
-    def _timed_cuda(self, slots: list[int]) -> list[int] | bytes:
+    def _block(self, slots: list[int]) -> list[int] | bytes:
         """Queue flush, event, call, event, copy for all slots, and wait only at the end.
 
         The flush takes the device longer than the host needs to queue the call, so that no launch
@@ -104,7 +111,8 @@ class Runner:
         """
         import torch
 
-        assert self._flush is not None
+        if self._flush is None:
+            raise ValueError("blocks are for CUDA devices")
         pairs = []
         kept = []
         staged = [unflatten(self._arguments, self._inputs(slot)) for slot in slots]
@@ -134,12 +142,16 @@ class Runner:
     def _inputs(self, slot: int) -> list[torch.Tensor]:
         return [tensor.to(self._device) for tensor in self._arena.inputs(slot)]
 
-    def _hand_over(self, output: Any, slot: int) -> bytes:
-        """Copy a call's output into its slot; or return its layout where that is not the task's."""
-        tensors = output_tensors(output)
+    def _layout_if_different(self, tensors: list[torch.Tensor]) -> bytes:
         leaves = [leaf_of(tensor) for tensor in tensors]
-        if tuple(leaves) != self._layout.outputs:
-            return pack_leaves(leaves)
+        return b"" if tuple(leaves) == self._layout.outputs else pack_leaves(leaves)
+
+    def _hand_over(self, output: Any, slot: int) -> bytes:
+        """Copy a call's output into a slot; or return its layout where that is not the task's."""
+        tensors = output_tensors(output)
+        different = self._layout_if_different(tensors)
+        if different:
+            return different
         for tensor, place in zip(tensors, self._arena.outputs(slot), strict=True):
             if tensor.device.type != self._device.type:
                 raise Unsupported(f"forward returned a tensor on {tensor.device}")

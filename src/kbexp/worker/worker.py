@@ -182,7 +182,11 @@ class Worker:
         if self._judge is not None and self._judge_task == task.id:
             return self._judge
         self._drop_judge()
-        order = {"source": task.source, "device": self.device}
+        order = {
+            "source": task.source,
+            "device": self.device,
+            "trials": settings.correctness_trials,
+        }
         # CUDA lends no memory out of a namespace; the judge is trusted, the runners are not.
         level = "process" if self.device != "cpu" else None
         judge = self._spawn("judge", settings, order, level=level)

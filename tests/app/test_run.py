@@ -176,17 +176,17 @@ def test_a_key_that_is_refused_ends_the_run_with_what_it_has(
     assert result["best"] is not None
 
 
-def test_a_rented_gpu_is_refused_in_one_sentence(command_line, model_server, tmp_path) -> None:
-    arguments = [
-        "task=softmax",
-        "gpu=h100",
-        *model_server.settings(),
-        f"hydra.run.dir={tmp_path}/r",
-    ]
-    done = command_line("run.py", *arguments, env={"SCRIPTED_KEY": KEY})
-    assert done.returncode == 4
-    assert "Traceback" not in done.stderr
+@pytest.mark.parametrize(
+    ("setting", "code"),
+    [("gpu=h100", 4), ("llm.language=cuda_inline", 2), ("algorithm.num_steps=-1", 2)],
+)
+def test_what_cannot_work_is_refused_before_anything_starts(
+    command_line, tmp_path: Path, setting: str, code: int
+) -> None:
+    done = command_line("run.py", setting, f"hydra.run.dir={tmp_path}/r")
+    assert (done.returncode, len(done.stderr.splitlines())) == (code, 1)
     assert result_of(tmp_path / "r")["state"] == "failed"
+    assert not (tmp_path / "r" / "journal.jsonl").exists()
 
 
 @pytest.mark.parametrize("setting", ["+llm.extra.api_key=sk-1", "+llm.extra.access_token=x"])

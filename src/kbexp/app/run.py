@@ -100,20 +100,23 @@ class Run:
     def search(self) -> Outcome:
         """Check, start everything, search; what came is in the journal whatever happens."""
         from kbexp.evaluation import open_evaluator
+        from kbexp.proposals.device import allowed_languages, device_facts
         from kbexp.search import validate
         from kbexp.tasks.load import load
 
         config = self._config
         check_key(config.llm)
         validate(config.algorithm)
+        allowed_languages(config.llm.language, device_facts(config.gpu))
         chosen = trackers(config.logger, self._info)
         budget = Budget(config.budget, gpu_usd_per_s=config.gpu.price_usd_per_s)
         self._task = task = load(config.task, config.gpu.sizes)
+        closed = open_evaluator(config.gpu, config.evaluator)
         about = self._about(task)
         archive = self._open_journal(about, chosen)
         write_atomically(self._folder / "task.py", task.source)
         self._record(RunStarted(about=about))
-        with open_evaluator(config.gpu, config.evaluator) as evaluator:
+        with closed as evaluator:
             # The evaluator warms up while the model's libraries are imported. The search begins
             # when both are done: what is timed on a CPU wants the CPU for itself.
             self._device = evaluator.device

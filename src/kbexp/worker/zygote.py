@@ -62,7 +62,10 @@ def serve(control: socket.socket) -> None:
     base_env = dict(os.environ)
     warm()
     known = roles()
-    wire.send(control, {"ready": True})
+    try:
+        wire.send(control, {"ready": True})
+    except wire.Closed:
+        return
     while True:
         try:
             order, fds = wire.receive(control)

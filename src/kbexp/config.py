@@ -138,9 +138,9 @@ class EvaluatorConfig:
     correctness_trials: int = 3
     min_pairs: int = 8
     max_pairs: int = 30
-    block_ms: float = 25.0
+    block_ms: float = 10.0
     max_calls: int = 25
-    target_width: float = 0.02
+    target_width: float = 0.03
     timing_s: float = 3.0
     build_timeout_s: float = 180.0
     run_timeout_s: float = 60.0

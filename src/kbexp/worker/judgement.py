@@ -7,18 +7,22 @@ import secrets
 import socket
 import time
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from kbexp.config import EvaluatorConfig
 from kbexp.verdict import Phase, Status
 from kbexp.worker.arena import Arena, Layout
+from kbexp.worker.feed import Feed
 from kbexp.worker.memory import Lending, sets_for
 from kbexp.worker.outcome import Outcome, Stop
-from kbexp.worker.reference import Problem, Reference, Trial, layout_of
+from kbexp.worker.reference import Problem, Reference, layout_of
 from kbexp.worker.report import Kind
 from kbexp.worker.side import Side
 from kbexp.worker.timing import Stopwatch, calls_per_block
 from kbexp.worker.tolerance import compare
+
+if TYPE_CHECKING:
+    import torch
 
 FLUSH_BYTES = 256 * 2**20
 """What is written between two calls on a CUDA device: several times the largest L2 cache."""
@@ -60,6 +64,8 @@ class Judgement:
         self._baseline = Side("the reference", runners[1], blamed=False)
         self._random = random.Random(new_seed())
         self._lending = Lending(device)
+        self._feeds: dict[Side, Feed] = {}
+        self._looked_at: set[Side] = set()
         self._called_ns = 0
 
     def close(self) -> None:
@@ -112,21 +118,22 @@ class Judgement:
         """Call the kernel once on every trial's inputs; return its last call's time in ns."""
         self._kernel.enter(Phase.CORRECTNESS, self._settings.run_timeout_s)
         last = 0
-        for index in range(len(self._trials)):
-            last = self._block(self._kernel, [index], check=True)[-1]
+        for trial in self._trials:
+            slot = self._random.randrange(self._arena(self._kernel).slots)
+            self._feed(self._kernel).fill(slot, trial)
+            last = self._called(self._kernel, [slot], chosen=slot)[0]
         return last
 
     def _time(self, kernel_ns: int) -> Outcome:
         """Alternate blocks of kernel and reference until the figures are good enough."""
         for side in (self._kernel, self._baseline):
             side.enter(Phase.TIMING, self._settings.run_timeout_s + self._settings.timing_s)
-        calls = {
-            self._kernel: self._calls(kernel_ns),
-            self._baseline: self._calls(self._block(self._baseline, [0], check=False)[-1]),
-        }
-        # The first pair only settles how many calls make a block.
-        for side, times in self._pair(calls).items():
-            calls[side] = self._calls(min(times))
+        # Blocks of both sides have equally many calls: the first of a block are slower, so that
+        # blocks of different length would differ for one and the same kernel. The first pair only
+        # settles how many.
+        reference_ns = self._block(self._baseline, 1, check=False)[0]
+        warm = self._pair(self._calls(max(kernel_ns, reference_ns)))
+        calls = self._calls(max(min(times) for times in warm.values()))
         watch = Stopwatch(self._settings, self._random.getrandbits(32))
         while not watch.enough():
             pair = self._pair(calls)
@@ -145,69 +152,80 @@ class Judgement:
             },
         )
 
-    def _calls(self, call_ns: int) -> int:
-        arena = self._kernel.arena
-        assert arena is not None
-        return calls_per_block(call_ns, self._settings, arena.slots)
+    def _arena(self, side: Side) -> Arena:
+        assert side.arena is not None
+        return side.arena
 
-    def _pair(self, calls: dict[Side, int]) -> dict[Side, list[int]]:
+    def _feed(self, side: Side) -> Feed:
+        if side not in self._feeds:
+            self._feeds[side] = Feed(self._arena(side), self._trials, self._random)
+        return self._feeds[side]
+
+    def _calls(self, call_ns: int) -> int:
+        return calls_per_block(call_ns, self._settings, self._arena(self._kernel).slots)
+
+    def _pair(self, calls: int) -> dict[Side, list[int]]:
         """Run one block of each side, in random order; return the times in ns."""
-        order = list(calls)
+        order = [self._kernel, self._baseline]
         self._random.shuffle(order)
         times = {}
         for side in order:
-            picks = [self._random.randrange(len(self._trials)) for _ in range(calls[side])]
             check = side is self._kernel and self._random.random() < CHECKED_SHARE
-            times[side] = self._block(side, picks, check)
+            times[side] = self._block(side, calls, check)
         return times
 
-    def _block(self, side: Side, picks: list[int], check: bool) -> list[int]:
-        """Call one runner on the trials `picks`, one slot each; return the times in ns.
+    def _block(self, side: Side, calls: int, check: bool) -> list[int]:
+        """Call one runner so many times on values of its own each; return the times in ns.
 
-        Slots are filled anew before every block. With `check` one call's output, and only the
-        judge knows which, is compared with the answer.
+        With `check` one call's output, and only the judge knows which, is compared.
         """
-        arena = side.arena
-        assert arena is not None
         # A few slots more than calls: addresses change from block to block, and memory that was
         # never touched stays so.
-        slots = self._random.sample(range(min(arena.slots, len(picks) + 2)), len(picks))
-        for slot, pick in zip(slots, picks, strict=True):
-            for place, tensor in zip(arena.inputs(slot), self._trials[pick].inputs, strict=True):
-                place.copy_(tensor)
-        chosen = self._random.randrange(len(picks)) if check else None
+        slots = self._random.sample(range(min(self._arena(side).slots, calls + 2)), calls)
+        for slot in slots:
+            self._feed(side).freshen(slot)
+        return self._called(side, slots, self._random.choice(slots) if check else None)
+
+    def _called(self, side: Side, slots: list[int], chosen: int | None) -> list[int]:
+        """Call one runner on slots and look at the output of `chosen`; return the times in ns."""
         if chosen is not None:
-            arena.poison(slots[chosen])
+            self._arena(side).poison(chosen)
         self._lending.settle()
         if self._device == "cpu":
             times = self._call_each(side, slots, chosen)
         else:
             side.tell({"block": slots})
-            report = side.expect(Kind.CALLED, len(picks), self._layout.outputs)
-            times = list(report.times_ns)
+            times = list(side.expect(Kind.CALLED, len(slots), self._layout.outputs).times_ns)
+        feed = self._feed(side)
         if chosen is not None:
-            self._compare(arena, slots[chosen], self._trials[picks[chosen]], side.phase)
+            content = feed.content(chosen)
+            expected = content.trial.expected
+            if content.changes:
+                expected = self._problem.answers(content.inputs())
+            self._compare(self._arena(side), chosen, expected, side.phase)
+        if side not in self._looked_at:
+            self._looked_at.add(side)
+            feed.look(slots[0])
         self._called_ns += sum(times)
         return times
 
     def _call_each(self, side: Side, slots: list[int], chosen: int | None) -> list[int]:
         """Order call after call, so that only the output that will be looked at is copied."""
         times = []
-        for number, slot in enumerate(slots):
+        for slot in slots:
             side.tell({"call": slot})
             times.append(side.expect(Kind.CALLED, 1, self._layout.outputs).times_ns[0])
-            if number == chosen:
+            if slot == chosen:
                 side.tell({"give": slot})
                 side.expect(Kind.COPIED)
         return times
 
-    def _compare(self, arena: Arena, slot: int, trial: Trial, phase: Phase) -> None:
+    def _compare(self, arena: Arena, slot: int, expected: list[torch.Tensor], phase: Phase) -> None:
         """Compare a slot's outputs, to which the runner can still write, with the answers."""
         reasons = []
-        pairs: Any = zip(arena.outputs(slot), trial.expected, strict=True)
-        for number, (place, expected) in enumerate(pairs):
-            name = "the output" if len(trial.expected) == 1 else f"output {number}"
-            difference = compare(place, expected, name)
+        for number, (place, answer) in enumerate(zip(arena.outputs(slot), expected, strict=True)):
+            name = "the output" if len(expected) == 1 else f"output {number}"
+            difference = compare(place, answer, name)
             if difference:
                 reasons.append(difference.text)
         if reasons:

@@ -42,6 +42,15 @@ class Problem:
     weights: int
     tree: Any
     trials: list[Trial]
+    model: Call
+
+    def answers(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Return the reference's answers to inputs, which it may overwrite."""
+        import torch
+
+        with torch.no_grad():
+            outputs = output_tensors(self.model(*unflatten(self.tree, inputs)))
+        return [output.detach().clone() for output in outputs]
 
 
 class Reference:
@@ -93,25 +102,19 @@ class Reference:
         tree = flatten(list(made), tensors)
         return tree, [tensor.to(self._device).contiguous() for tensor in tensors]
 
-    def trial(self, model: Call, tree: Any, inputs: list[torch.Tensor]) -> Trial:
-        """Return inputs with the reference's answers to them, which alias nothing."""
-        import torch
-
-        arguments = unflatten(tree, [tensor.clone() for tensor in inputs])
-        with torch.no_grad():
-            outputs = [output.detach().clone() for output in output_tensors(model(*arguments))]
-        return Trial(inputs, outputs)
-
     def problem(self, seeds: Iterator[int], trials: int) -> Problem:
         """Return a fresh problem with this many trials; every part of it has a seed of its own."""
         init = self.init_record(next(seeds))
         weights = next(seeds)
         model = self.model(init, weights)
         tree, inputs = self.inputs(next(seeds))
-        made = [self.trial(model, tree, inputs)]
-        while len(made) < trials:
-            made.append(self.trial(model, tree, self.inputs(next(seeds))[1]))
-        return Problem(init, weights, tree, made)
+        problem = Problem(init, weights, tree, [], model)
+        while True:
+            expected = problem.answers([tensor.clone() for tensor in inputs])
+            problem.trials.append(Trial(inputs, expected))
+            if len(problem.trials) == trials:
+                return problem
+            inputs = self.inputs(next(seeds))[1]
 
     def try_out(self, seed: int) -> Layout:
         """Run the reference once; return the layout of its inputs and outputs.

@@ -14,7 +14,13 @@ from kbexp.statistics import median_interval, ratio_interval
 from kbexp.verdict import Interval
 
 DROPPED_SHARE = 0.2
-"""The share of a block's calls, its first, that is not counted: they have a longer tail."""
+"""The share of a block's calls that is not counted: its first, and at least one of them.
+
+They find threads asleep and caches full of the other side's data, and have a longer tail.
+"""
+
+FEWEST_CALLS = 3
+"""One that is dropped and two that count."""
 
 PLAINLY_SLOWER = 0.5
 """A speedup whose whole interval lies below this is not worth more calls."""
@@ -85,11 +91,11 @@ class Stopwatch:
 
 def block_ms(times_ns: Sequence[int]) -> float:
     """Return the median of a block's calls in ms, its first calls dropped."""
-    dropped = int(len(times_ns) * DROPPED_SHARE)
+    dropped = min(max(1, int(len(times_ns) * DROPPED_SHARE)), len(times_ns) - 1)
     return max(statistics.median(times_ns[dropped:]), 1) / 1e6
 
 
 def calls_per_block(call_ns: int, settings: EvaluatorConfig, slots: int) -> int:
     """Return how many calls of this length make a block of about `settings.block_ms`."""
     wanted = int(settings.block_ms * 1e6 / max(call_ns, 1))
-    return max(1, min(wanted, settings.max_calls, slots))
+    return min(max(FEWEST_CALLS, min(wanted, settings.max_calls)), slots)

@@ -1,0 +1,119 @@
+"""What stands in the slots that a runner is called on: values that are new at every call.
+
+Filling a slot anew before every call would cost more than most calls. So a slot is filled once,
+and before each further call a thousandth of its elements, at places that nobody can foresee, are
+taken over from other inputs. Whoever answers from memory must notice every such change, which
+costs a full look at the inputs. The judge keeps only the list of changes, and works out what a
+slot holds when it wants to know the answer.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kbexp.worker.arena import Arena
+
+if TYPE_CHECKING:
+    import torch
+
+    from kbexp.worker.reference import Trial
+
+CHANGED_SHARE = 1024
+"""One element in so many is changed before a call."""
+
+FEWEST_CHANGED = 64
+MOST_CHANGES = 50
+"""A slot is filled anew after so many changes, so that the list of them stays short."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Places in every input tensor and the values that were written there."""
+
+    places: list[torch.Tensor]
+    values: list[torch.Tensor]
+
+
+@dataclass(slots=True)
+class Content:
+    """What a slot holds: a trial's inputs and the changes since."""
+
+    trial: Trial
+    changes: list[Change] = field(default_factory=list)
+
+    def inputs(self) -> list[torch.Tensor]:
+        """Return the inputs as the runner was given them."""
+        tensors = [tensor.clone() for tensor in self.trial.inputs]
+        for change in self.changes:
+            for tensor, places, values in zip(tensors, change.places, change.values, strict=True):
+                tensor.view(-1)[places] = values
+        return tensors
+
+
+class Feed:
+    """Fills and changes one runner's slots.
+
+    `overwritten` is set where the runner writes to its inputs (as it may): then every call finds
+    its slot filled anew.
+    """
+
+    def __init__(self, arena: Arena, trials: list[Trial], chance: random.Random) -> None:
+        import torch
+
+        self.overwritten = False
+        self._arena = arena
+        self._trials = trials
+        self._random = chance
+        self._generator = torch.Generator().manual_seed(chance.getrandbits(63))
+        self._contents: dict[int, Content] = {}
+
+    def fill(self, slot: int, trial: Trial) -> None:
+        """Write a trial's inputs into a slot."""
+        for place, tensor in zip(self._arena.inputs(slot), trial.inputs, strict=True):
+            place.copy_(tensor)
+        self._contents[slot] = Content(trial)
+
+    def freshen(self, slot: int) -> None:
+        """Give a slot values that it never held before."""
+        content = self._contents.get(slot)
+        if content is None or self.overwritten or len(content.changes) >= MOST_CHANGES:
+            self.fill(slot, self._random.choice(self._trials))
+        content = self._contents[slot]
+        change = self._change(self._random.choice(self._trials))
+        for place, places, values in zip(
+            self._arena.inputs(slot), change.places, change.values, strict=True
+        ):
+            place.view(-1)[places] = values
+        content.changes.append(change)
+
+    def content(self, slot: int) -> Content:
+        """Return what a slot held when it was last filled or changed here."""
+        return self._contents[slot]
+
+    def look(self, slot: int) -> None:
+        """Note whether the runner has written to a slot's inputs."""
+        import torch
+
+        pairs = zip(self._arena.inputs(slot), self.content(slot).inputs(), strict=True)
+        self.overwritten |= not all(
+            torch.equal(place.view(-1).view(torch.uint8), tensor.view(-1).view(torch.uint8))
+            for place, tensor in pairs
+            if tensor.numel()
+        )
+
+    def _change(self, source: Trial) -> Change:
+        import torch
+
+        places, values = [], []
+        for tensor in source.inputs:
+            flat = tensor.view(-1)
+            count = min(flat.numel(), max(FEWEST_CHANGED, flat.numel() // CHANGED_SHARE))
+            where = torch.randint(max(flat.numel(), 1), (count,), generator=self._generator)
+            where = torch.unique(where).to(flat.device)
+            # With one trial only, values come from elsewhere in it.
+            origin = where if len(self._trials) > 1 else where.flip(0)
+            places.append(where)
+            values.append(flat[origin])
+        return Change(places, values)

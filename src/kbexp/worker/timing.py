@@ -22,8 +22,14 @@ They find threads asleep and caches full of the other side's data, and have a lo
 FEWEST_CALLS = 3
 """One that is dropped and two that count."""
 
+LONG_CALL_NS = 300_000_000
+"""Calls that are longer make a block each: what the first one finds cold does not matter then."""
+
 PLAINLY_SLOWER = 0.5
 """A speedup whose whole interval lies below this is not worth more calls."""
+
+FAR_SLOWER = 1 / 3
+"""A kernel is given up after three pairs where its speedup was below this in each of them."""
 
 FEWEST_PAIRS = 6
 """With fewer pairs no distribution-free 95 % interval of a median exists."""
@@ -64,10 +70,10 @@ class Stopwatch:
             return True
         if pairs < 3:
             return False
-        late = time.monotonic() - self._started > self.settings.timing_s
         speedup = self._speedup()
         if pairs < FEWEST_PAIRS:
-            return late and speedup.high < PLAINLY_SLOWER
+            return speedup.high < FAR_SLOWER
+        late = time.monotonic() - self._started > self.settings.timing_s
         if late or speedup.high < PLAINLY_SLOWER:
             return True
         narrow = speedup.high - speedup.low <= self.settings.target_width * speedup.value
@@ -97,5 +103,7 @@ def block_ms(times_ns: Sequence[int]) -> float:
 
 def calls_per_block(call_ns: int, settings: EvaluatorConfig, slots: int) -> int:
     """Return how many calls of this length make a block of about `settings.block_ms`."""
+    if call_ns > LONG_CALL_NS:
+        return 1
     wanted = int(settings.block_ms * 1e6 / max(call_ns, 1))
     return min(max(FEWEST_CALLS, min(wanted, settings.max_calls)), slots)

@@ -62,7 +62,8 @@ class AlgorithmConfig:
     One step takes the `num_candidates` candidates of highest priority, asks for `num_proposals`
     new ones from each, admits those farther than `epsilon` from all that are held, and judges
     them. `num_threads` calls to the model are in flight at once. Every `test_frequency` steps the
-    best kernel is judged once more (0 is never); `log_frequency` is for those who show a run.
+    best kernel is judged once more (0 is never); every `log_frequency` steps the console says in a
+    line where the search stands.
     """
 
     name: str = "???"

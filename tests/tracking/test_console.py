@@ -20,7 +20,7 @@ import pytest
 from rich.console import Console as Terminal
 
 from kbexp.config import BudgetConfig
-from kbexp.events import Event, VerdictReached
+from kbexp.events import Event, StepDone, VerdictReached
 from kbexp.tracking import Journal, RunInfo
 from kbexp.tracking.board import Board
 from kbexp.tracking.console import Console
@@ -64,6 +64,22 @@ def test_verbose_shows_what_begins(run_info: RunInfo, make_events: Any) -> None:
         launch_dir=run_info.launch_dir,
     )
     assert len(plain_text(run, events).splitlines()) == len(events)
+
+
+def test_steps_are_told_as_often_as_asked(run_info: RunInfo) -> None:
+    steps: list[Event] = [
+        StepDone(step=step, best_kernel_id=None, best_score=None, time=time.time() + 5)
+        for step in range(1, 8)
+    ]
+    for every, told in ((1, 7), (3, 2), (0, 7)):
+        run = RunInfo(
+            folder=run_info.folder,
+            name="n",
+            project="p",
+            config={"algorithm": {"log_frequency": every}},
+            launch_dir=run_info.launch_dir,
+        )
+        assert len(plain_text(run, steps).splitlines()) == told
 
 
 def test_a_resumed_run_sums_its_past_up(run_info: RunInfo, make_events: Any) -> None:

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from kbexp.events import Event
+from kbexp.events import Event, StepDone
 from kbexp.tracking.figures import TIMES
 from kbexp.tracking.plain import QUIET, best_words, event_line
 from kbexp.tracking.run_info import RunInfo
@@ -41,6 +41,7 @@ class Console:
         self._live = mode == "live" or (mode == "auto" and _can_draw(self._stream))
         self._summary = run.summary()
         self._verbose = run.setting("verbose") is True
+        self._every = _step_count(run.setting("algorithm.log_frequency"))
         self._view: LiveView | None = None
         self._opened_at = -math.inf if past else time.time()
         self._past = False
@@ -65,13 +66,18 @@ class Console:
                 f"{best_words(self._summary.best)}"
             )
         self._summary.apply(event)
-        if self._verbose or not isinstance(event, QUIET):
+        if self._verbose or not self._passed_over(event):
             self._write(event_line(event, self._summary, self._run.name))
 
     def close(self, state: str) -> None:
         """Leave the last view standing."""
         if self._view is not None:
             self._view.close(state)
+
+    def _passed_over(self, event: Event) -> bool:
+        if isinstance(event, StepDone):
+            return event.step % self._every != 0
+        return isinstance(event, QUIET)
 
     def _print(self, words: str) -> None:
         at = time.strftime("%H:%M:%S")
@@ -82,6 +88,10 @@ class Console:
             line = line.replace(TIMES, "x").replace("µ", "u").encode("ascii", "replace").decode()
         self._stream.write(line + "\n")
         self._stream.flush()
+
+
+def _step_count(setting: object) -> int:
+    return setting if isinstance(setting, int) and setting > 0 else 1
 
 
 def _can_draw(stream: TextIO) -> bool:

@@ -86,7 +86,10 @@ def test_one_bad_run_of_a_sweep_leaves_the_others_alone(
     done = command_line("run.py", *arguments, env={"SCRIPTED_KEY": KEY})
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    found = {path.parent.name: result_of(path.parent) for path in tmp_path.rglob("result.json")}
+    found = {
+        path.parent.name: result_of(path.parent)
+        for path in (tmp_path / "outputs" / "sweeps").rglob("result.json")
+    }
     assert len(found) == 2
     states = {name.partition("_")[0]: result["state"] for name, result in found.items()}
     assert states == {"0": "failed", "1": "complete"}

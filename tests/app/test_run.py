@@ -23,6 +23,7 @@ SMALL = [
     "task.sizes.rows=64",
     "task.sizes.cols=128",
     "evaluator.timing_s=0.2",
+    "logger=none",
 ]
 
 
@@ -40,6 +41,7 @@ def test_a_run_leaves_a_result_and_a_kernel_that_runs_alone(
 ) -> None:
     run = tmp_path / "run"
     arguments = [*SMALL, *model_server.settings(), "seed=7", f"hydra.run.dir={run}"]
+    arguments.append("logger=mlflow")
     done = command_line("run.py", *arguments, env={"SCRIPTED_KEY": KEY})
     assert done.returncode == 0, done.stderr
     result = result_of(run)

@@ -20,7 +20,10 @@ from kbexp.kernel import Kernel
 from kbexp.task import Task
 from kbexp.verdict import Status, Verdict
 
-SLOW = "if not hasattr(self, 'n'): self.n = time.sleep(3)\nreturn torch.softmax(x * self.weight, dim=-1)"
+SLOW = (
+    "if not hasattr(self, 'n'): self.n = time.sleep(3)\n"
+    "return torch.softmax(x * self.weight, dim=-1)"
+)
 
 
 def processes(evaluator: LocalEvaluator, name: str) -> list[psutil.Process]:

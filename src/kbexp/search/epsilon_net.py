@@ -24,6 +24,9 @@ from kbexp.kernel import Kernel
 DIMENSIONS = 4096
 """Length of a vector; kernels have some hundred different trigrams, so few collide."""
 
+DIGITS = 9
+"""Decimal places of a distance that count."""
+
 Vector = npt.NDArray[np.float64]
 
 _TOKEN = re.compile(r"[^\W\d]\w*|\d[\w.]*|[^\w\s]")
@@ -100,8 +103,8 @@ class EpsilonNet:
             numbers.remove(farthest)
             admitted.append(farthest)
             for number in numbers:
-                distance = float(np.linalg.norm(vectors[number] - vectors[farthest]))
-                nearest[number] = min(nearest[number], (distance, proposed[farthest].id))
+                near = _nearest(vectors[number], [proposed[farthest].id], [vectors[farthest]])
+                nearest[number] = min(nearest[number], near)
         dropped = [Dropped(number, nearest[number][1], nearest[number][0]) for number in numbers]
         return admitted, dropped
 
@@ -112,9 +115,12 @@ class EpsilonNet:
 
 
 def _nearest(vector: Vector, ids: list[str], points: list[Vector]) -> tuple[float, str]:
-    """Return the distance to the nearest of some points, and that point's id."""
+    """Return the distance to the nearest of some points, and that point's id.
+
+    Distances are rounded: which of two equal ones is the greater must not hang on the order in
+    which a norm happened to be summed up.
+    """
     if not points:
         return float("inf"), ""
-    distances = np.linalg.norm(np.stack(points) - vector, axis=1)
-    closest = int(distances.argmin())
-    return float(distances[closest]), ids[closest]
+    distances = np.linalg.norm(np.stack(points) - vector, axis=1).round(DIGITS)
+    return min(zip(distances.tolist(), ids, strict=True))

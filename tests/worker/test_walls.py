@@ -16,8 +16,9 @@ from kernels import kernel, quick
 from kbexp.errors import EvaluatorUnavailable
 from kbexp.task import Task
 from kbexp.verdict import Status
+from kbexp.worker.nursery import FOLDER_PREFIX, sweep_folders
 from kbexp.worker.processes import clean_environment
-from kbexp.worker.worker import FOLDER_PREFIX, Worker, sweep_folders
+from kbexp.worker.worker import Worker
 
 GOOD = "return torch.softmax(x * self.weight, dim=-1)"
 

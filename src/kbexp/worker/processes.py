@@ -72,13 +72,17 @@ class Child:
             self._status.close()
         return self._end
 
-    def kill(self) -> End:
-        """End it and all that it started, and wait until that is done."""
+    def ask_to_end(self) -> None:
+        """Have its supervisor end it and all that it started."""
         if self.channel is not None:
             self.channel.close()
         if self._end is None:
             with contextlib.suppress(OSError):
                 self._status.sendall(b"\0")
+
+    def kill(self) -> End:
+        """End it and all that it started, and wait until that is done."""
+        self.ask_to_end()
         try:
             return self.wait(KILL_TIMEOUT_S)
         except wire.TooLate:

@@ -8,10 +8,8 @@ ends processes, so that it can outlive all of them.
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -19,33 +17,20 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from kbexp.config import EvaluatorConfig
-from kbexp.errors import EvaluatorUnavailable, TaskError
+from kbexp.errors import TaskError
 from kbexp.kernel import Kernel
 from kbexp.task import Task
 from kbexp.verdict import Phase, Phases, Status, Verdict
 from kbexp.worker import wire
 from kbexp.worker.build import BuildCache, toolchain, wants_build
+from kbexp.worker.nursery import Nursery, end_all
 from kbexp.worker.outcome import Outcome
-from kbexp.worker.processes import Child, Zygote, clean_environment
+from kbexp.worker.processes import Child
 from kbexp.worker.report import Kind, read_report
-from kbexp.worker.sandbox import LEVELS, Walls
 from kbexp.worker.screen import screen
 from kbexp.worker.supervisor import SETUP_FAILED
 
-FIRST_USER = 61_000
-"""User ids from here on are used for walled-in processes, one a process, in turn."""
-
-USERS = 2_000
 LOAD_TIMEOUT_S = 300.0
-FOLDER_PREFIX = "kbexp-worker-"
-
-
-def sweep_folders() -> None:
-    """Delete the folders of workers that were killed before they could."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
-        owner = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Worker:
@@ -55,29 +40,26 @@ class Worker:
         self, device: str, settings: EvaluatorConfig, env: Mapping[str, str] | None = None
     ) -> None:
         self.device = device
-        self.isolation = ""
         self.environment: dict[str, str] = {}
         self.builds_made = 0
         self._settings = settings
-        self._env = clean_environment(env)
         self._lock = threading.Lock()
-        self._numbers = itertools.count()
-        self._zygote: Zygote | None = None
+        self._nursery = Nursery(device, settings, env or {})
         self._judge: Child | None = None
         self._judge_task = ""
         self._builds: BuildCache | None = None
-        sweep_folders()
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))
-        # Walled-in processes run as other users and are shown a folder inside this one.
-        self._folder.chmod(0o711)
+
+    @property
+    def isolation(self) -> str:
+        """The level of the walls, known once the worker was started."""
+        return self._nursery.isolation
 
     def start(self) -> None:
         """Start the zygote and find out which walls stand here.
 
         Raises `EvaluatorUnavailable` where torch cannot be imported or no wall can be built.
         """
-        self._start_zygote()
-        self.isolation = self._probe()
+        self._nursery.start()
 
     def close(self) -> None:
         """End every process and delete what they left, once the evaluation under way is over."""
@@ -87,10 +69,7 @@ class Worker:
 
     def abandon(self) -> None:
         """Do the same at once, whatever is under way; to be followed by the end of this process."""
-        zygote, self._zygote = self._zygote, None
-        if zygote is not None:
-            zygote.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._nursery.close()
 
     def evaluate(
         self, task: Task, kernel: Kernel, settings: EvaluatorConfig | None = None
@@ -137,17 +116,12 @@ class Worker:
             if failed is not None:
                 return failed, time.monotonic() - started
         build_s = time.monotonic() - started
-        runners = [
-            self._spawn("runner", settings, keep=keep),
-            self._spawn("runner", settings),
-        ]
+        runners = [self._nursery.runner(settings, keep), self._nursery.runner(settings)]
         try:
             outcome = self._ask(judge, kernel, settings, runners)
         finally:
-            ends = [runner.kill() for runner in runners]
-            for runner in runners:
-                shutil.rmtree(runner.walls.scratch, ignore_errors=True)
-        end = ends[0]
+            end, _ = end_all(runners)
+        self._nursery.restock(settings)
         if end.exit == SETUP_FAILED and not end.peak_bytes:
             raise wire.Closed(end.log)
         if outcome.died and end.lost:
@@ -189,7 +163,7 @@ class Worker:
         }
         # CUDA lends no memory out of a namespace; the judge is trusted, the runners are not.
         level = "process" if self.device != "cpu" else None
-        judge = self._spawn("judge", settings, order, level=level)
+        judge = self._nursery.spawn("judge", settings, order, level=level)
         assert judge.channel is not None
         self._judge = judge
         self._judge_task = task.id
@@ -206,15 +180,15 @@ class Worker:
             self._drop_judge()
             raise TaskError(f"Task {task.name}: {answer['bad_task']}")
         self.environment = {str(k): str(v) for k, v in answer["environment"].items()}
+        self._nursery.variables = self._build_env()
         return judge
 
     def _drop_judge(self) -> str:
         """End the judge, if there is one, and return how it ended."""
         said = ""
         if self._judge is not None:
-            end = self._judge.kill()
+            (end,) = end_all([self._judge])
             said = f"{end.text(self._settings.memory_bytes)}; {end.log.strip()[-500:]}"
-            shutil.rmtree(self._judge.walls.scratch, ignore_errors=True)
         self._judge = None
         self._judge_task = ""
         return said
@@ -229,8 +203,9 @@ class Worker:
             return None, str(found)
         self.builds_made += 1
         in_place = self.isolation == "process"
-        part = cache.reserve(kernel.id, f"{os.getpid()}-{next(self._numbers)}", in_place)
-        builder = self._spawn("builder", settings, {"source": kernel.source}, str(part), True)
+        part = cache.reserve(kernel.id, f"{os.getpid()}-{self._nursery.number()}", in_place)
+        order = {"source": kernel.source}
+        builder = self._nursery.spawn("builder", settings, order, str(part), keep_out=True)
         failed = None
         assert builder.channel is not None
         try:
@@ -251,8 +226,7 @@ class Worker:
             end = builder.wait(5)
             text = f"the build's process ended: {end.text(settings.memory_bytes)}"
             failed = Outcome(Status.COMPILE_ERROR, Phase.BUILD, (text,), log=end.log)
-        builder.kill()
-        shutil.rmtree(builder.walls.scratch, ignore_errors=True)
+        end_all([builder])
         if failed is not None:
             shutil.rmtree(part, ignore_errors=True)
             return failed, None
@@ -267,32 +241,6 @@ class Worker:
             self._builds = BuildCache(root, tools)
         return self._builds
 
-    def _spawn(
-        self,
-        role: str,
-        settings: EvaluatorConfig,
-        order: Mapping[str, object] | None = None,
-        keep: str | None = None,
-        keep_out: bool = False,
-        level: str | None = None,
-    ) -> Child:
-        if self._zygote is None:
-            raise wire.Closed("the zygote has gone")
-        number = next(self._numbers)
-        scratch = self._folder / f"{role}-{number}"
-        scratch.mkdir(mode=0o755)
-        walls = Walls(
-            level=level or self.isolation,
-            scratch=str(scratch),
-            user=FIRST_USER + number % USERS,
-            memory_bytes=settings.memory_bytes * (2 if role == "judge" else 1),
-            keep=keep,
-            keep_out=keep_out,
-            cuda=self.device != "cpu" and role != "builder",
-            trusted=role == "judge",
-        )
-        return self._zygote.spawn(role, walls, {**(order or {}), "env": self._build_env()})
-
     def _build_env(self) -> dict[str, str]:
         """Name the device's architecture: a builder sees no device that torch could ask.
 
@@ -305,52 +253,10 @@ class Worker:
         own = "a" if int(capability.partition(".")[0]) >= 9 else ""
         return {"TORCH_CUDA_ARCH_LIST": capability + own}
 
-    def _start_zygote(self) -> None:
-        zygote = Zygote(self._env)
-        try:
-            zygote.wait_ready()
-        except (wire.Closed, wire.TooLate):
-            zygote.close()
-            raise EvaluatorUnavailable(
-                "The evaluator did not start: a process that imports torch died; what it said "
-                "stands above."
-            ) from None
-        self._zygote = zygote
-
-    def _probe(self) -> str:
-        """Return the strongest level of walls that stands here."""
-        asked = self._settings.isolation
-        if asked not in ("auto", *LEVELS):
-            raise EvaluatorUnavailable(
-                f"evaluator.isolation={asked} is unknown; choose auto, {', '.join(LEVELS)}."
-            )
-        if asked != "auto":
-            wanted: tuple[str, ...] = (asked,)
-        else:
-            wanted = LEVELS[0 if os.geteuid() == 0 else 1 :]
-        said = ""
-        for level in wanted:
-            child = self._spawn("probe", self._settings, level=level)
-            try:
-                end = child.wait(30)
-            except wire.TooLate:
-                end = child.kill()
-            shutil.rmtree(child.walls.scratch, ignore_errors=True)
-            if end.exit == 0:
-                return level
-            said = end.log
-        raise EvaluatorUnavailable(
-            f"evaluator.isolation={asked} does not work on this machine "
-            f"({said.strip()[-200:]}); use evaluator.isolation=auto."
-        )
-
     def _restart(self) -> str:
         """Start afresh after a process of our own died; return what the judge said last."""
         said = self._drop_judge()
-        if self._zygote is not None:
-            self._zygote.close()
-            self._zygote = None
-        self._start_zygote()
+        self._nursery.restart()
         return f"; the judge: {said}" if said else ""
 
     def _verdict(

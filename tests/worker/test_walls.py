@@ -152,7 +152,7 @@ def test_what_it_starts_ends_with_it(walled: Worker, task: Task) -> None:
         "    os._exit(0)\n" + GOOD
     )
     verdict = walled.evaluate(task, kernel(body))
-    assert verdict.status is Status.CORRECT, verdict
+    assert verdict.status is Status.CORRECT, (verdict.reasons, verdict.log)
     mine = psutil.Process().children(recursive=True)
     left = [p for p in mine if p.pid not in before and "runner" in p.name()]
     assert left == []

@@ -243,16 +243,35 @@ def descendants(pid: int) -> list[int]:
 
 
 def resident_bytes(walls: Walls, child: int) -> int:
-    """Return the private resident memory of all processes behind the walls."""
+    """Return the private memory of all processes behind the walls.
+
+    First by what each of them has resident, which is quick and counts what forked processes share
+    for each of them; only where that is above the limit, by their shares.
+    """
     if walls.level == "process":
         processes = [str(pid) for pid in (child, *descendants(child))]
     else:
         processes = [name for name in os.listdir("/proc") if name.isdigit()]
-    total = 0
-    for name in processes:
-        try:
-            _, resident, shared, *_ = Path(f"/proc/{name}/statm").read_text().split()
-        except (OSError, ValueError):
-            continue
-        total += (int(resident) - int(shared)) * PAGE
-    return total
+    quick = sum(_statm(name) for name in processes)
+    if quick <= walls.memory_bytes:
+        return quick
+    return sum(_share(name) for name in processes)
+
+
+def _statm(name: str) -> int:
+    try:
+        _, resident, shared, *_ = Path(f"/proc/{name}/statm").read_text().split()
+    except (OSError, ValueError):
+        return 0
+    return (int(resident) - int(shared)) * PAGE
+
+
+def _share(name: str) -> int:
+    """Return a process's share of the anonymous memory that it has resident."""
+    try:
+        for line in Path(f"/proc/{name}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss_Anon:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return _statm(name)

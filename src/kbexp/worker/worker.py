@@ -170,11 +170,9 @@ class Worker:
         try:
             answer, _ = wire.receive(judge.channel, LOAD_TIMEOUT_S)
         except (wire.Closed, wire.TooLate):
-            end = judge.kill()
-            self._drop_judge()
-            reason = end.text(settings.memory_bytes)
+            said = self._drop_judge()
             raise TaskError(
-                f"The task {task.name} cannot be loaded: its process failed, {reason}."
+                f"The task {task.name} cannot be loaded: its process failed, {said}"
             ) from None
         if "bad_task" in answer:
             self._drop_judge()
@@ -188,7 +186,8 @@ class Worker:
         said = ""
         if self._judge is not None:
             (end,) = end_all([self._judge])
-            said = f"{end.text(self._settings.memory_bytes)}; {end.log.strip()[-500:]}"
+            last = end.log.strip().splitlines()[-1:]
+            said = ": ".join([end.text(self._settings.memory_bytes), *last])[:500]
         self._judge = None
         self._judge_task = ""
         return said

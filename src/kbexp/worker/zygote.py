@@ -21,9 +21,9 @@ from kbexp.worker.supervisor import Role, supervise
 
 def warm() -> None:
     """Import what kernels and judges use, so that their processes need not."""
-    # cpp_extension asks whether there is a device; asked through CUDA itself, the answer would
-    # leave a state that no forked child can use.
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    # cpp_extension asks whether there is a device. Asking CUDA, or NVML, would leave a state that
+    # no forked child can use; hidden devices are answered for by torch itself.
+    os.environ |= {"PYTORCH_NVML_BASED_CUDA_CHECK": "1", "CUDA_VISIBLE_DEVICES": ""}
 
     import ctypes  # noqa: F401
     import importlib.util  # noqa: F401

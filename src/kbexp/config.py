@@ -138,7 +138,7 @@ class EvaluatorConfig:
     name: str = "???"
     correctness_trials: int = 3
     min_pairs: int = 8
-    max_pairs: int = 30
+    max_pairs: int = 20
     block_ms: float = 10.0
     max_calls: int = 25
     target_width: float = 0.03

@@ -111,9 +111,11 @@ class Feed:
             flat = tensor.view(-1)
             count = min(flat.numel(), max(FEWEST_CHANGED, flat.numel() // CHANGED_SHARE))
             where = torch.randint(max(flat.numel(), 1), (count,), generator=self._generator)
-            where = torch.unique(where).to(flat.device)
-            # With one trial only, values come from elsewhere in it.
-            origin = where if len(self._trials) > 1 else where.flip(0)
+            # A place that is drawn twice gets one and the same value. With one trial only, values
+            # come from elsewhere in it, and then no place may be drawn twice.
+            alone = len(self._trials) == 1
+            where = (torch.unique(where) if alone else where).to(flat.device)
+            origin = where.flip(0) if alone else where
             places.append(where)
             values.append(flat[origin])
         return Change(places, values)

@@ -4,7 +4,9 @@
 
 For every bundled task a kernel (the reference under another name, and with --compiled one whose
 extension is already in the build cache) is judged `times` times by a warm evaluator on the CPU.
-The overhead is the wall time of the evaluation less all calls of kernel and reference in it.
+The overhead is the wall time of the evaluation less all calls of kernel and reference in it. In between
+the judge makes the next inputs; with --pause it has had the time, as in a search whose
+model thinks for a while, and without it the next evaluation waits for them.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--compiled", action="store_true")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds between evaluations")
     arguments = parser.parse_args()
     tasks = {}
     with open_evaluator(GpuConfig(name="cpu"), EvaluatorConfig(name="standard")) as evaluator:
@@ -45,6 +48,7 @@ def main() -> None:
             evaluator.evaluate(task, kernel)
             overheads, calls, references = [], [], []
             for _ in range(arguments.times):
+                time.sleep(arguments.pause)
                 start = time.perf_counter()
                 verdict = evaluator.evaluate(task, kernel)
                 wall_s = time.perf_counter() - start

@@ -48,16 +48,18 @@ def compare(actual: torch.Tensor, expected: torch.Tensor, name: str) -> Differen
     wrong = 0
     for start in range(0, want.numel(), size):
         part = flat[start : start + size].clone()
-        wrong += int(_wrong(part, want[start : start + size], rule).sum().item())
-        if wrong:
+        found = _wrong(part, want[start : start + size], rule)
+        if found is not None:
+            wrong = int(found.sum().item())
             break
     if not wrong:
         return None
     copied = actual.clone()
-    where = _wrong(copied.reshape(-1), want, rule).view(expected.shape)
-    count = int(where.sum().item())
-    if not count:
+    found = _wrong(copied.reshape(-1), want, rule)
+    if found is None:
         return Difference(f"{name} changed while it was looked at", wrong, want.numel())
+    where = found.view(expected.shape)
+    count = int(where.sum().item())
     text = _describe(copied, expected, where, count, name, str(rule))
     return Difference(text, count, where.numel())
 
@@ -106,23 +108,28 @@ def rule_for(expected: torch.Tensor) -> Rule:
     return Rule(share, share * scale, all_finite)
 
 
-def _wrong(actual: torch.Tensor, want: torch.Tensor, rule: Rule) -> torch.Tensor:
-    """Return, for each of two one-dimensional tensors' elements, whether it is wrong."""
+def _wrong(actual: torch.Tensor, want: torch.Tensor, rule: Rule) -> torch.Tensor | None:
+    """Return, for each of two one-dimensional tensors' elements, whether it is wrong.
+
+    None where none is.
+    """
     import torch
 
     if rule.share is None:
-        return actual != want
+        wrong = actual != want
+        return wrong if bool(wrong.any().item()) else None
     if want.dtype in (torch.float16, torch.bfloat16):
         actual, want = actual.float(), want.float()
     size = want.abs()
     error = (actual - want).abs()
     right = error <= size.mul_(rule.share).add_(rule.base)
-    if rule.finite and bool(right.all().item()):
-        return ~right
-    right |= (actual == want) | (torch.isnan(actual) & torch.isnan(want))
-    # Infinity is no bound: where the expected value is infinite, only the same one is right.
-    right &= ~torch.isinf(want) | (actual == want)
-    return ~right
+    if not rule.finite or not bool(right.all().item()):
+        right |= (actual == want) | (torch.isnan(actual) & torch.isnan(want))
+        # Infinity is no bound: where the expected value is infinite, only the same one is right.
+        right &= ~torch.isinf(want) | (actual == want)
+        if not bool(right.all().item()):
+            return ~right
+    return None
 
 
 def _describe(

@@ -4,9 +4,9 @@
 
 For every bundled task a kernel (the reference under another name, and with --compiled one whose
 extension is already in the build cache) is judged `times` times by a warm evaluator on the CPU.
-The overhead is the wall time of the evaluation less all calls of kernel and reference in it. In
-between the judge makes the next inputs; with --pause it has had the time, as in a search whose model
-thinks for a while, and without it the next evaluation waits for them.
+The overhead is the wall time of the evaluation less all calls of kernel and reference in it.
+In between the judge makes the next inputs; with --pause it has had the time, as in a search whose
+model thinks for a while, and without it the next evaluation waits for them.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Walls:
     memory file system at `/tmp`. `keep` is a folder whose files are copied in before the start
     (`keep_out` False) or out after a good end (`keep_out` True). `user` is the user id under
     `namespaces`. `cuda` shows it the CUDA devices; `trusted` lets it make files of any size (the
-    judge's, in memory). `visible` are further folders that it may read.
+    judge's, in memory).
     """
 
     level: str
@@ -59,7 +59,6 @@ class Walls:
     keep_out: bool = False
     cuda: bool = False
     trusted: bool = False
-    visible: tuple[str, ...] = ()
 
     def to_record(self) -> dict[str, Any]:
         """Return the walls as a JSON object."""
@@ -68,7 +67,7 @@ class Walls:
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Walls:
         """Read what `to_record` wrote."""
-        return cls(**{**record, "visible": tuple(record["visible"])})
+        return cls(**record)
 
     @property
     def inside(self) -> str:
@@ -125,7 +124,7 @@ def build_root(walls: Walls) -> None:
     for path in ("/dev/shm", SCRATCH, "/var/tmp"):
         os.makedirs(root + path)
         _memory(root + path, f"size={SCRATCH_BYTES},mode=1777")
-    for path in (*SYSTEM_PATHS, *needed_paths(), *walls.visible):
+    for path in (*SYSTEM_PATHS, *needed_paths()):
         _show(root, path)
     for name in _devices(walls):
         _show(root, name, read_only=False)

@@ -44,7 +44,9 @@ class Content:
     changes: list[Change] = field(default_factory=list)
 
     def inputs(self) -> list[torch.Tensor]:
-        """Return the inputs as the runner was given them."""
+        """Return the inputs as the runner was given them; not to be written to."""
+        if not self.changes:
+            return self.trial.inputs
         tensors = [tensor.clone() for tensor in self.trial.inputs]
         for change in self.changes:
             for tensor, places, values in zip(tensors, change.places, change.values, strict=True):

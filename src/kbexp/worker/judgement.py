@@ -13,7 +13,7 @@ from kbexp.config import EvaluatorConfig
 from kbexp.verdict import Phase, Status
 from kbexp.worker.arena import Arena, Layout
 from kbexp.worker.feed import Feed
-from kbexp.worker.memory import Lending, sets_for
+from kbexp.worker.memory import Lending, slots_for, trials_for
 from kbexp.worker.outcome import Outcome, Stop
 from kbexp.worker.reference import Problem, Reference, layout_of
 from kbexp.worker.report import Kind
@@ -41,7 +41,7 @@ def new_problem(reference: Reference, layout: Layout, device: str, trials: int) 
 
     Nothing in it depends on a kernel, so a judge makes it while it waits for one.
     """
-    count = sets_for(layout, max(1, trials), device)
+    count = trials_for(layout, max(1, trials), device)
     return reference.problem(iter(new_seed, None), count)
 
 
@@ -93,7 +93,7 @@ class Judgement:
 
     def _load(self, kernel: str, task: str) -> None:
         """Have both runners construct their modules."""
-        slots = sets_for(self._layout, self._settings.max_calls + 2, self._device)
+        slots = slots_for(self._layout, self._settings.max_calls + 2, self._device)
         modules = ((self._kernel, kernel, "ModelNew"), (self._baseline, task, "Model"))
         for side, source, name in modules:
             side.enter(Phase.LOAD, self._settings.run_timeout_s)
@@ -132,8 +132,8 @@ class Judgement:
         # blocks of different length would differ for one and the same kernel. The first pair only
         # settles how many.
         reference_ns = self._block(self._baseline, 1, check=False)[0]
-        warm = self._pair(self._calls(max(kernel_ns, reference_ns)))
-        calls = self._calls(max(min(times) for times in warm.values()))
+        warm = self._pair(calls_per_block(max(kernel_ns, reference_ns), self._settings))
+        calls = calls_per_block(max(min(times) for times in warm.values()), self._settings)
         watch = Stopwatch(self._settings, self._random.getrandbits(32))
         while not watch.enough():
             pair = self._pair(calls)
@@ -161,9 +161,6 @@ class Judgement:
             self._feeds[side] = Feed(self._arena(side), self._trials, self._random)
         return self._feeds[side]
 
-    def _calls(self, call_ns: int) -> int:
-        return calls_per_block(call_ns, self._settings, self._arena(self._kernel).slots)
-
     def _pair(self, calls: int) -> dict[Side, list[int]]:
         """Run one block of each side, in random order; return the times in ns."""
         order = [self._kernel, self._baseline]
@@ -177,14 +174,21 @@ class Judgement:
     def _block(self, side: Side, calls: int, check: bool) -> list[int]:
         """Call one runner so many times on values of its own each; return the times in ns.
 
-        With `check` one call's output, and only the judge knows which, is compared.
+        With `check` one call's output, and only the judge knows which, is compared. Where there
+        are more calls than slots, the slots get new values in between.
         """
         # A few slots more than calls: addresses change from block to block, and memory that was
         # never touched stays so.
-        slots = self._random.sample(range(min(self._arena(side).slots, calls + 2)), calls)
-        for slot in slots:
-            self._feed(side).freshen(slot)
-        return self._called(side, slots, self._random.choice(slots) if check else None)
+        usable = range(min(self._arena(side).slots, calls + 2))
+        checked = self._random.randrange(calls) if check else -1
+        times: list[int] = []
+        while len(times) < calls:
+            slots = self._random.sample(usable, min(calls - len(times), len(usable)))
+            for slot in slots:
+                self._feed(side).freshen(slot)
+            within = 0 <= checked - len(times) < len(slots)
+            times += self._called(side, slots, slots[checked - len(times)] if within else None)
+        return times
 
     def _called(self, side: Side, slots: list[int], chosen: int | None) -> list[int]:
         """Call one runner on slots and look at the output of `chosen`; return the times in ns."""

@@ -6,8 +6,17 @@ import os
 
 from kbexp.worker.arena import Arena, Layout, create_host
 
-HOST_BYTES = 512 * 2**20
-"""Bytes lent to one runner on a CPU, and held in trials by the judge."""
+HOST_BYTES_HELD = 512 * 2**20
+"""Bytes of trials that the judge holds on a CPU."""
+
+HOST_BYTES_LENT = 64 * 2**20
+"""Bytes lent to one runner on a CPU, unless that were fewer than `FEWEST_SLOTS`.
+
+Many times what a core's own cache holds, so that a call finds its inputs outside; no more, since
+every page costs time when it is first touched and when it is given back.
+"""
+
+FEWEST_SLOTS = 3
 
 DEVICE_SHARE = 0.12
 """The share of a CUDA device's free memory lent to one runner, and held in trials by the judge.
@@ -16,14 +25,20 @@ Two runners, the trials, the outputs and the temporaries of kernel and reference
 """
 
 
-def sets_for(layout: Layout, wanted: int, device: str) -> int:
-    """Return how many sets of inputs and outputs to hold: `wanted`, at least one, as fits."""
-    return max(1, min(wanted, _bytes_to_hold(device) // layout.slot_bytes))
+def trials_for(layout: Layout, wanted: int, device: str) -> int:
+    """Return how many trials to hold: `wanted`, at least one, as fits."""
+    space = HOST_BYTES_HELD if device == "cpu" else _device_bytes(device)
+    return max(1, min(wanted, space // layout.slot_bytes))
 
 
-def _bytes_to_hold(device: str) -> int:
+def slots_for(layout: Layout, wanted: int, device: str) -> int:
+    """Return how many slots to lend to a runner: `wanted`, at least one, as fits."""
     if device == "cpu" or not Lending.ipc:
-        return HOST_BYTES
+        return min(wanted, max(FEWEST_SLOTS, HOST_BYTES_LENT // layout.slot_bytes))
+    return max(1, min(wanted, _device_bytes(device) // layout.slot_bytes))
+
+
+def _device_bytes(device: str) -> int:
     import torch
 
     free, _ = torch.cuda.mem_get_info(device)
@@ -66,7 +81,7 @@ class Lending:
                 arena, handle = create_cuda(layout, slots, self._device)
             except IpcUnavailable as error:
                 Lending.give_up(str(error))
-                slots = min(slots, sets_for(layout, slots, self._device))
+                slots = slots_for(layout, slots, self._device)
             else:
                 self._arenas.append(arena)
                 return arena, handle, ()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kbexp.config import EvaluatorConfig
-from kbexp.statistics import median_interval, ratio_interval
+from kbexp.statistics import median_interval, order_interval, ratio_interval
 from kbexp.verdict import Interval
 
 DROPPED_SHARE = 0.2
@@ -70,13 +70,15 @@ class Stopwatch:
             return True
         if pairs < 3:
             return False
-        speedup = self._speedup()
+        # The figures' interval is the wider of this one and a bootstrap that takes milliseconds.
+        ratios = np.asarray(self.reference_ms) / np.asarray(self.kernel_ms)
+        low, high = order_interval(ratios)
         if pairs < FEWEST_PAIRS:
-            return speedup.high < FAR_SLOWER
+            return high < FAR_SLOWER
         late = time.monotonic() - self._started > self.settings.timing_s
-        if late or speedup.high < PLAINLY_SLOWER:
+        if late or high < PLAINLY_SLOWER:
             return True
-        narrow = speedup.high - speedup.low <= self.settings.target_width * speedup.value
+        narrow = high - low <= self.settings.target_width * float(np.median(ratios))
         return pairs >= self.settings.min_pairs and narrow
 
     def figures(self) -> Figures:
@@ -85,14 +87,10 @@ class Stopwatch:
         return Figures(
             time_ms=median_interval(self.kernel_ms, generator),
             reference_ms=median_interval(self.reference_ms, generator),
-            speedup=self._speedup(),
+            speedup=ratio_interval(self.reference_ms, self.kernel_ms, generator),
             pairs=len(self.kernel_ms),
             calls=self.calls,
         )
-
-    def _speedup(self) -> Interval:
-        generator = np.random.default_rng(self.seed)
-        return ratio_interval(self.reference_ms, self.kernel_ms, generator)
 
 
 def block_ms(times_ns: Sequence[int]) -> float:
@@ -101,9 +99,9 @@ def block_ms(times_ns: Sequence[int]) -> float:
     return max(statistics.median(times_ns[dropped:]), 1) / 1e6
 
 
-def calls_per_block(call_ns: int, settings: EvaluatorConfig, slots: int) -> int:
+def calls_per_block(call_ns: int, settings: EvaluatorConfig) -> int:
     """Return how many calls of this length make a block of about `settings.block_ms`."""
     if call_ns > LONG_CALL_NS:
         return 1
     wanted = int(settings.block_ms * 1e6 / max(call_ns, 1))
-    return min(max(FEWEST_CALLS, min(wanted, settings.max_calls)), slots)
+    return max(FEWEST_CALLS, min(wanted, settings.max_calls))

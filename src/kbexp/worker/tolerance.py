@@ -47,8 +47,10 @@ def compare(actual: torch.Tensor, expected: torch.Tensor, name: str) -> Differen
     size = CHUNK if expected.device.type == "cpu" else CUDA_CHUNK
     wrong = 0
     for start in range(0, want.numel(), size):
-        part = flat[start : start + size].clone()
-        found = _wrong(part, want[start : start + size], rule)
+        part, wanted = flat[start : start + size], want[start : start + size]
+        if _plainly_right(part.clone(), wanted, rule):
+            continue
+        found = _wrong(part.clone(), wanted, rule)
         if found is not None:
             wrong = int(found.sum().item())
             break
@@ -64,8 +66,9 @@ def compare(actual: torch.Tensor, expected: torch.Tensor, name: str) -> Differen
     return Difference(text, count, where.numel())
 
 
-CHUNK = 2**16
-"""Elements compared at a time on a CPU: few enough to stay in its cache."""
+CHUNK = 2**17
+"""Elements compared at a time on a CPU: few enough to stay in its cache, and so many that waking
+threads for them is worth its time."""
 
 CUDA_CHUNK = 2**26
 """Elements compared at a time on a CUDA device, which bounds the memory of the comparison."""
@@ -106,6 +109,21 @@ def rule_for(expected: torch.Tensor) -> Rule:
         flat = flat.float()
     scale = float(torch.linalg.vector_norm(flat).item()) / math.sqrt(flat.numel())
     return Rule(share, share * scale, all_finite)
+
+
+def _plainly_right(actual: torch.Tensor, want: torch.Tensor, rule: Rule) -> bool:
+    """Return True where all elements are within the rule, by the quickest way; spoils `actual`.
+
+    False says nothing: infinities and NaN need `_wrong`.
+    """
+    import torch
+
+    if rule.share is None:
+        return torch.equal(actual, want)
+    if want.dtype in (torch.float16, torch.bfloat16):
+        actual, want = actual.float(), want.float()
+    error = actual.sub_(want).abs().sub_(want.abs(), alpha=rule.share)
+    return rule.finite and bool(error.max().item() <= rule.base)
 
 
 def _wrong(actual: torch.Tensor, want: torch.Tensor, rule: Rule) -> torch.Tensor | None:

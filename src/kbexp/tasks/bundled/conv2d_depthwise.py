@@ -17,14 +17,14 @@ class Model(nn.Module):
         return y
 
 
-batch_size = 8
+batch_size = 10
 channels = 96
 height = 64
 width = 64
 kernel_size = 3
 
 SIZES = {
-    "cpu": {"batch_size": 8, "channels": 96, "height": 64, "width": 64},
+    "cpu": {"batch_size": 10, "channels": 96, "height": 64, "width": 64},
     "gpu": {"batch_size": 32, "channels": 128, "height": 128, "width": 128},
 }
 

@@ -11,11 +11,11 @@ class Model(nn.Module):
         return F.cross_entropy(logits, targets, reduction="none")
 
 
-rows = 1024
+rows = 1280
 classes = 4096
 
 SIZES = {
-    "cpu": {"rows": 1024, "classes": 4096},
+    "cpu": {"rows": 1280, "classes": 4096},
     "gpu": {"rows": 8192, "classes": 32768},
 }
 

@@ -18,11 +18,11 @@ class Model(nn.Module):
         return y
 
 
-rows = 4096
-dim = 1024
+rows = 65536
+dim = 64
 
 SIZES = {
-    "cpu": {"rows": 4096, "dim": 1024},
+    "cpu": {"rows": 65536, "dim": 64},
     "gpu": {"rows": 32768, "dim": 4096},
 }
 

@@ -12,11 +12,11 @@ class Model(nn.Module):
         return F.silu(gate) * up
 
 
-rows = 2048
+rows = 3072
 hidden = 1024
 
 SIZES = {
-    "cpu": {"rows": 2048, "hidden": 1024},
+    "cpu": {"rows": 3072, "hidden": 1024},
     "gpu": {"rows": 16384, "hidden": 4096},
 }
 

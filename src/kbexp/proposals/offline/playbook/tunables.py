@@ -7,7 +7,7 @@ from kbexp.proposals.offline.playbook.entry import Slip, Tunable, Variant
 THREADS = Tunable("THREADS", (1, 2, 4, 8, 16, 32, 64))
 VECTOR_BITS = Tunable("VECTOR_BITS", (128, 256, 512))
 REUSE = Tunable("REUSE", (0, 1))
-CHUNK = Tunable("CHUNK", (1, 4, 16, 64))
+CHUNK = Tunable("CHUNK", (1, 4, 16, 64, 256))
 STREAM = Tunable("STREAM", (0, 1))
 EXP_DEGREE = Tunable("EXP_DEGREE", (0, 4, 5, 6))
 LANES = Tunable("LANES", (4, 8, 16, 32))

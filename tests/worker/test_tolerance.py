@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kbexp.worker.tolerance import compare
+from kbexp.worker.tolerance import compare, tolerance_of
 
 
 def expected(*shape: int) -> torch.Tensor:
@@ -14,8 +14,8 @@ def expected(*shape: int) -> torch.Tensor:
 
 def test_rounding_is_forgiven_and_zeros_are_not() -> None:
     want = torch.softmax(expected(16, 4096), -1)
-    assert compare(want * (1 + 3e-6), want, "the output") is None
-    different = compare(torch.zeros_like(want), want, "the output")
+    assert compare(want * (1 + 3e-6), want, "the output", tolerance_of(want)) is None
+    different = compare(torch.zeros_like(want), want, "the output", tolerance_of(want))
     assert different is not None
     assert "everywhere" in different.text or different.wrong > 0.9 * want.numel()
 
@@ -24,21 +24,21 @@ def test_rounding_is_forgiven_and_zeros_are_not() -> None:
 def test_a_share_of_the_scale_counts_at_every_scale(dtype: torch.dtype) -> None:
     for scale in (1e-3, 1.0, 100.0):
         want = (expected(64, 64) * scale).to(dtype)
-        assert compare(want.clone(), want, "o") is None
-        assert compare(want + scale * 0.05, want, "o") is not None
+        assert compare(want.clone(), want, "o", tolerance_of(want)) is None
+        assert compare(want + scale * 0.05, want, "o", tolerance_of(want)) is not None
 
 
 def test_the_place_is_named() -> None:
     want = expected(100, 130)
     got = want.clone()
     got[:, 128:] = 0
-    different = compare(got, want, "the output")
+    different = compare(got, want, "the output", tolerance_of(want))
     assert different is not None
     assert "index 128 and above of dimension 1 (size 130)" in different.text
     assert different.wrong <= 200
     got = want.clone()
     got[3, 17] = 1e6
-    different = compare(got, want, "the output")
+    different = compare(got, want, "the output", tolerance_of(want))
     assert different is not None
     assert "worst at [3, 17]: got 1e+06" in different.text
 
@@ -47,33 +47,33 @@ def test_nan_is_right_only_where_it_is_expected() -> None:
     want = expected(10)
     want[3] = float("nan")
     want[4] = float("inf")
-    assert compare(want.clone(), want, "o") is None
+    assert compare(want.clone(), want, "o", tolerance_of(want)) is None
     for wrong in (1.0, float("-inf"), float("nan")):
         got = want.clone()
         got[4] = wrong
-        assert compare(got, want, "o") is not None
+        assert compare(got, want, "o", tolerance_of(want)) is not None
     got = want.clone()
     got[5] = float("nan")
-    different = compare(got, want, "o")
+    different = compare(got, want, "o", tolerance_of(want))
     assert different is not None
     assert different.wrong == 1
 
 
 def test_integers_and_booleans_must_be_equal() -> None:
     want = torch.arange(10)
-    assert compare(want.clone(), want, "o") is None
-    different = compare(want + (want == 9), want, "o")
+    assert compare(want.clone(), want, "o", tolerance_of(want)) is None
+    different = compare(want + (want == 9), want, "o", tolerance_of(want))
     assert different is not None
     assert "expected 9 exactly" in different.text
-    assert compare(~torch.zeros(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool), "o")
+    assert compare(~torch.zeros(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool), "o", None)
 
 
 def test_empty_scalar_and_complex_outputs() -> None:
-    assert compare(torch.zeros(0, 4), torch.zeros(0, 4), "o") is None
-    assert compare(torch.tensor(2.0), torch.tensor(1.0), "o") is not None
+    assert compare(torch.zeros(0, 4), torch.zeros(0, 4), "o", 1e-4) is None
+    assert compare(torch.tensor(2.0), torch.tensor(1.0), "o", 1e-4) is not None
     want = torch.complex(expected(8), expected(8))
-    assert compare(want.clone(), want, "o") is None
-    assert compare(want.conj().resolve_conj(), want, "o") is not None
+    assert compare(want.clone(), want, "o", tolerance_of(want)) is None
+    assert compare(want.conj().resolve_conj(), want, "o", tolerance_of(want)) is not None
 
 
 def test_large_outputs_are_compared_to_the_last_element() -> None:
@@ -81,7 +81,7 @@ def test_large_outputs_are_compared_to_the_last_element() -> None:
     for index in (0, 65535, 65536, want.numel() - 1):
         got = want.clone()
         got.view(-1)[index] += 1
-        different = compare(got, want, "o")
+        different = compare(got, want, "o", tolerance_of(want))
         assert different is not None
         assert different.wrong == 1
         assert f"[{index // 301}, {index % 301}]" in different.text
@@ -89,5 +89,5 @@ def test_large_outputs_are_compared_to_the_last_element() -> None:
 
 def test_a_view_that_is_not_contiguous_is_compared_in_order() -> None:
     want = expected(50, 60)
-    assert compare(want.t(), want.t().contiguous(), "o") is None
-    assert compare(want.t().contiguous(), want.t(), "o") is None
+    assert compare(want.t(), want.t().contiguous(), "o", tolerance_of(want)) is None
+    assert compare(want.t().contiguous(), want.t(), "o", tolerance_of(want)) is None

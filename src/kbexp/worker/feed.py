@@ -90,6 +90,10 @@ class Feed:
             place.view(-1)[places] = values
         content.changes.append(change)
 
+    def forget(self) -> None:
+        """Have every slot filled anew before it is used again."""
+        self._contents.clear()
+
     def content(self, slot: int) -> Content:
         """Return what a slot held when it was last filled or changed here."""
         return self._contents[slot]

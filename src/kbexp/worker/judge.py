@@ -15,34 +15,35 @@ from kbexp.worker.reference import BadTask, Reference
 def main(order: dict[str, Any], fds: list[int]) -> None:
     """Load the task, say so, and judge kernels until the worker hangs up.
 
-    Every request comes with two sockets: to the kernel's runner and to the reference's.
+    Every request comes with two sockets, to the kernel's runner and to the reference's, and with
+    the leashes of both.
     """
     channel = socket.socket(fileno=fds[0])
     try:
         reference = Reference(order["source"], order["device"], order["inside"])
-        layout = reference.try_out(new_seed())
+        examined = reference.try_out(new_seed())
     except BadTask as error:
         wire.send(channel, {"bad_task": str(error)})
         return
-    wire.send(channel, {"loaded": True, "environment": environment(order["device"])})
+    found = environment(order["device"])
+    if examined.faults:
+        found["task_faults"] = "; ".join(examined.faults)
+    wire.send(channel, {"loaded": True, "environment": found})
     device, trials = order["device"], order["trials"]
     while True:
         # Made before it is asked for: that is time in which the device would only wait.
-        problem = new_problem(reference, layout, device, trials)
+        problem = new_problem(reference, examined, device, trials)
         try:
             asked, lent = wire.receive(channel)
         except wire.Closed:
             return
-        kernel, baseline = (socket.socket(fileno=fd) for fd in lent)
         settings = EvaluatorConfig(**asked["settings"])
         if settings.correctness_trials != trials:
             trials = settings.correctness_trials
-            problem = new_problem(reference, layout, device, trials)
-        judgement = Judgement(problem, settings, device, (kernel, baseline))
+            problem = new_problem(reference, examined, device, trials)
+        judgement = Judgement(problem, examined, settings, device, lent)
         try:
             outcome = judgement.outcome(asked["source"], order["source"])
         finally:
             judgement.close()
-            kernel.close()
-            baseline.close()
         wire.send(channel, outcome.to_record())

@@ -54,9 +54,12 @@ def _signal_name(number: int) -> str:
 class Child:
     """A process behind walls, seen through its supervisor's status socket."""
 
-    def __init__(self, walls: Walls, status: socket.socket, channel: socket.socket | None) -> None:
+    def __init__(
+        self, walls: Walls, status: socket.socket, leash: socket.socket, channel: socket.socket
+    ) -> None:
         self.walls = walls
         self.channel = channel
+        self.leash = leash
         self._status = status
         self._end: End | None = None
 
@@ -74,8 +77,8 @@ class Child:
 
     def ask_to_end(self) -> None:
         """Have its supervisor end it and all that it started."""
-        if self.channel is not None:
-            self.channel.close()
+        self.channel.close()
+        self.leash.close()
         if self._end is None:
             with contextlib.suppress(OSError):
                 self._status.sendall(b"\0")
@@ -119,25 +122,18 @@ class Zygote:
         """Wait until torch is imported; raises `wire.Closed` or `wire.TooLate`."""
         wire.receive(self._control, START_TIMEOUT_S)
 
-    def spawn(
-        self, role: str, walls: Walls, order: Mapping[str, Any], with_channel: bool = True
-    ) -> Child:
+    def spawn(self, role: str, walls: Walls, order: Mapping[str, Any]) -> Child:
         """Fork a process for `role`; its end of the channel is the first descriptor it gets."""
-        status, their_status = socket.socketpair()
-        fds = [their_status.fileno()]
-        channel = their_channel = None
-        if with_channel:
-            channel, their_channel = socket.socketpair()
-            fds.append(their_channel.fileno())
+        # For what becomes of it, for its leash and for its role.
+        pairs = [socket.socketpair() for _ in range(3)]
         message = {**order, "role": role, "walls": walls.to_record()}
         try:
             with self._lock:
-                wire.send(self._control, message, fds)
+                wire.send(self._control, message, [theirs.fileno() for _, theirs in pairs])
         finally:
-            their_status.close()
-            if their_channel is not None:
-                their_channel.close()
-        return Child(walls, status, channel)
+            for _, theirs in pairs:
+                theirs.close()
+        return Child(walls, *(ours for ours, _ in pairs))
 
     def close(self) -> None:
         """End the zygote; what it forked dies with it."""

@@ -6,11 +6,12 @@ import inspect
 import itertools
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from kbexp.worker.arena import Layout, leaf_of
+from kbexp.worker.examination import Examination, examine
 from kbexp.worker.runner import Call, construct, load_module
 from kbexp.worker.tree import flatten, output_tensors, unflatten
 
@@ -36,6 +37,7 @@ class Problem:
 
     `init` and `weights` are constructor arguments and the seed to construct under; `tree` is the
     arguments of `forward` less their tensors; numbers among them are the same in all trials.
+    `varied` are trials with other inputs than the task's generator makes.
     """
 
     init: dict[str, Any]
@@ -43,6 +45,7 @@ class Problem:
     tree: Any
     trials: list[Trial]
     model: Call
+    varied: list[Trial] = field(default_factory=list)
 
     def answers(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         """Return the reference's answers to inputs, which it may overwrite."""
@@ -116,13 +119,14 @@ class Reference:
                 return problem
             inputs = self.inputs(next(seeds))[1]
 
-    def try_out(self, seed: int) -> Layout:
-        """Run the reference once; return the layout of its inputs and outputs.
+    def try_out(self, seed: int) -> Examination:
+        """Run the reference a few times and return what it is like.
 
         Raises `BadTask` where anything in it fails.
         """
         try:
-            return layout_of(self.problem(itertools.repeat(seed), 1).trials[0])
+            problem = self.problem(itertools.repeat(seed), 1)
+            return examine(problem, layout_of(problem.trials[0]))
         except BaseException as error:  # a task may raise anything
             raise BadTask(f"The task's reference does not run: {_short(error)}.") from error
 

@@ -10,6 +10,8 @@ from typing import Any
 from kbexp.verdict import Phase, Status
 from kbexp.worker import wire
 from kbexp.worker.arena import Arena
+from kbexp.worker.clocks import Clock
+from kbexp.worker.leash import Leash
 from kbexp.worker.memory import Lending
 from kbexp.worker.outcome import Outcome, Stop
 from kbexp.worker.report import Kind, Leaf, Report, read_report
@@ -26,11 +28,15 @@ class Side:
     are infrastructure errors.
     """
 
-    def __init__(self, name: str, channel: socket.socket, blamed: bool) -> None:
+    def __init__(
+        self, name: str, channel: socket.socket, leash: socket.socket, blamed: bool
+    ) -> None:
         self.name = name
+        self.clock = Clock()
         self.arena: Arena | None = None
         self.phase = Phase.LOAD
         self._channel = channel
+        self._leash = Leash(leash)
         self._blamed = blamed
         self._limit_s = 0.0
         self._deadline = 0.0
@@ -46,6 +52,25 @@ class Side:
         self.phase = phase
         self._limit_s = limit_s
         self._deadline = time.monotonic() + limit_s
+
+    def close(self) -> None:
+        """Give up the sockets; the worker ends the process."""
+        self._channel.close()
+        self._leash.close()
+
+    def hold(self) -> None:
+        """Stop all of its processes until `let_go`."""
+        try:
+            self._leash.hold()
+        except (wire.Closed, wire.TooLate):
+            raise self._died() from None
+
+    def let_go(self) -> None:
+        """Have its processes run."""
+        try:
+            self._leash.let_go()
+        except (wire.Closed, wire.TooLate):
+            raise self._died() from None
 
     def tell(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
         """Send an order."""

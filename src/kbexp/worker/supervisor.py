@@ -15,13 +15,13 @@ import os
 import select
 import signal
 import socket
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from kbexp.worker import sandbox, syscalls, wire
+from kbexp.worker.leash import obey
 from kbexp.worker.report import clean
 from kbexp.worker.sandbox import Walls
 
@@ -31,28 +31,36 @@ LOG_BYTES = 16 * 1024
 WATCH_S = 0.1
 PAGE = os.sysconf("SC_PAGESIZE")
 SETUP_FAILED = 97
+LEASH_FD = 250
+REAP_S = 0.2
 
 
 def supervise(
     walls: Walls, base_env: dict[str, str], role: Role, order: dict[str, Any], fds: list[int]
 ) -> NoReturn:
-    """Run `role(order, fds[1:])` behind `walls`, tell its end to the socket `fds[0]`, and exit."""
-    status = socket.socket(fileno=fds[0])
+    """Run `role(order, fds[2:])` behind `walls`, tell its end to the socket `fds[0]`, and exit.
+
+    `fds[1]` is the near end of its leash.
+    """
+    status, leash = (socket.socket(fileno=fd) for fd in fds[:2])
+    fds = fds[2:]
     try:
         os.setsid()
         syscalls.die_with_parent()
         syscalls.name_process("kbexp-watch")
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         syscalls.adopt_orphans()
-        init = _enter(walls) if walls.level != "process" else None
+        init = _enter(walls, leash) if walls.level != "process" else None
         read_end, write_end = os.pipe()
         child = os.fork()
         if child == 0:
-            _become(walls, base_env, role, order, fds[1:], write_end)
+            _become(walls, base_env, role, order, fds, write_end)
         os.close(write_end)
-        for fd in fds[1:]:
+        for fd in fds:
             os.close(fd)
-        _watch(walls, child, init, read_end, status)
+        if init is not None:
+            leash.close()
+        _watch(walls, child, init, read_end, status, leash)
     except (OSError, wire.Closed) as error:
         _say(status, {"exit": SETUP_FAILED, "signal": None, "log": f"walls: {error}"})
     os._exit(0)
@@ -64,14 +72,14 @@ def _say(status: socket.socket, message: dict[str, Any]) -> None:
         wire.send(status, {"peak_bytes": 0, "exceeded": "", **message})
 
 
-def _enter(walls: Walls) -> int:
+def _enter(walls: Walls, leash: socket.socket) -> int:
     """Enter fresh namespaces; return the process id of their init."""
     sandbox.leave_namespaces(walls)
     read_end, write_end = os.pipe()
     init = os.fork()
     if init == 0:
         os.close(read_end)
-        _init(walls, write_end)
+        _init(walls, write_end, leash)
     os.close(write_end)
     with os.fdopen(read_end, "rb") as answers:
         answer = answers.read()
@@ -82,8 +90,8 @@ def _enter(walls: Walls) -> int:
     return init
 
 
-def _init(walls: Walls, ready: int) -> NoReturn:
-    """Be process 1: build the file system, then reap orphans until killed."""
+def _init(walls: Walls, ready: int, leash: socket.socket) -> NoReturn:
+    """Be process 1: build the file system, then obey the leash and reap orphans until killed."""
     try:
         syscalls.die_with_parent()
         syscalls.name_process("kbexp-init")
@@ -92,12 +100,20 @@ def _init(walls: Walls, ready: int) -> NoReturn:
     except BaseException as error:  # a forked child must never return
         os.write(ready, str(error).encode()[:500])
         os._exit(1)
-    os.closerange(0, 256)
+    os.dup2(leash.fileno(), LEASH_FD, inheritable=False)
+    leash.detach()
+    os.closerange(0, LEASH_FD)
+    os.closerange(LEASH_FD + 1, 4096)
+    leash = socket.socket(fileno=LEASH_FD)
+    poll = select.poll()
+    poll.register(leash, select.POLLIN)
     while True:
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            time.sleep(0.2)
+        # To -1 means to every process of the namespace but this one.
+        if poll.poll(REAP_S * 1000) and not obey(leash, lambda number: os.kill(-1, number)):
+            poll.unregister(leash)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
 
 
 def _become(
@@ -145,8 +161,18 @@ def _close_others(fds: list[int]) -> list[int]:
     return moved
 
 
-def _watch(walls: Walls, child: int, init: int | None, log_end: int, status: socket.socket) -> None:
-    """Wait for the child's end, the worker's word or a broken limit; then clear up and report."""
+def _watch(
+    walls: Walls,
+    child: int,
+    init: int | None,
+    log_end: int,
+    status: socket.socket,
+    leash: socket.socket,
+) -> None:
+    """Wait for the child's end, the worker's word or a broken limit; then clear up and report.
+
+    Where no init holds the leash, it is obeyed here.
+    """
     tail = bytearray()
     exceeded = ""
     end = os.pidfd_open(child)
@@ -154,11 +180,17 @@ def _watch(walls: Walls, child: int, init: int | None, log_end: int, status: soc
     poll = select.poll()
     for fd in (end, log_end, status.fileno()):
         poll.register(fd, select.POLLIN)
+    if init is None:
+        poll.register(leash, select.POLLIN)
     ended = False
     while not ended:
         ready = {fd for fd, _ in poll.poll(WATCH_S * 1000)}
         if log_end in ready and not _drain(log_end, tail):
             poll.unregister(log_end)
+        if init is None and leash.fileno() in ready:
+            if not obey(leash, lambda number: _signal_all(child, number)):
+                poll.unregister(leash)
+            continue
         if end in ready:
             break
         if status.fileno() in ready:
@@ -200,6 +232,16 @@ def _drain(log_end: int, tail: bytearray) -> bool:
         tail += part
         del tail[:-LOG_BYTES]
     return True
+
+
+def _signal_all(child: int, number: signal.Signals) -> None:
+    """Send a signal to the child and whatever it started; what is forked meanwhile, too."""
+    reached: set[int] = set()
+    while new := {child, *descendants(os.getpid())} - reached:
+        for pid in new:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        reached |= new
 
 
 def _kill(walls: Walls, child: int | None, init: int | None) -> None:

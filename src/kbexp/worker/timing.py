@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kbexp.config import EvaluatorConfig
 from kbexp.statistics import median_interval, order_interval, ratio_interval
@@ -71,7 +72,7 @@ class Stopwatch:
         if pairs < 3:
             return False
         # The figures' interval is the wider of this one and a bootstrap that takes milliseconds.
-        ratios = np.asarray(self.reference_ms) / np.asarray(self.kernel_ms)
+        ratios = self._ratios()
         low, high = order_interval(ratios)
         if pairs < FEWEST_PAIRS:
             return high < FAR_SLOWER
@@ -80,6 +81,21 @@ class Stopwatch:
             return True
         narrow = high - low <= self.settings.target_width * float(np.median(ratios))
         return pairs >= self.settings.min_pairs and narrow
+
+    def last_ms(self, kernel: bool) -> float:
+        """Return the figure of the last block of kernel or reference."""
+        return (self.kernel_ms if kernel else self.reference_ms)[-1]
+
+    def may_be_faster(self) -> bool:
+        """True where the kernel's speed may be above the reference's, as far as is known."""
+        return order_interval(self._ratios())[1] > 1
+
+    def charge(self, ms: float) -> None:
+        """Add time to every one of the kernel's figures."""
+        self.kernel_ms = [figure + ms for figure in self.kernel_ms]
+
+    def _ratios(self) -> NDArray[np.float64]:
+        return np.array(self.reference_ms, np.float64) / np.array(self.kernel_ms, np.float64)
 
     def figures(self) -> Figures:
         """Return the figures; raises ValueError before the first pair."""

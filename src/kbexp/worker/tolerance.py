@@ -34,15 +34,18 @@ class Difference:
     total: int
 
 
-def compare(actual: torch.Tensor, expected: torch.Tensor, name: str) -> Difference | None:
+def compare(
+    actual: torch.Tensor, expected: torch.Tensor, name: str, share: float | None
+) -> Difference | None:
     """Compare two tensors of one shape and type; None where the output is right.
 
-    An element is right when |actual - expected| <= t * (rms(expected) + |expected|), t by type,
-    or when both are the same infinity or both NaN. `actual` may be memory that others write to:
-    every part of it is copied before it is looked at, and what is described is a copy too.
+    An element is right when |actual - expected| <= share * (rms(expected) + |expected|), or when
+    both are the same infinity or both NaN; with a share of None, when they are equal. `actual`
+    may be memory that others write to: every part of it is copied before it is looked at, and
+    what is described is a copy too.
     """
 
-    rule = rule_for(expected)
+    rule = rule_for(expected, share)
     flat, want = actual.reshape(-1), expected.reshape(-1)
     size = CHUNK if expected.device.type == "cpu" else CUDA_CHUNK
     wrong = 0
@@ -91,11 +94,31 @@ class Rule:
         return f"within {self.share:g} of its size plus {self.base:.3g}"
 
 
-def rule_for(expected: torch.Tensor) -> Rule:
+def tolerance_of(tensor: torch.Tensor) -> float | None:
+    """Return the tolerance of a tensor's type; None where elements must be equal."""
+    return TOLERANCES.get(str(tensor.dtype).removeprefix("torch."))
+
+
+def relative_error(actual: torch.Tensor, truth: torch.Tensor) -> float | None:
+    """Return the least share with which `actual` would pass for `truth`; None if none would.
+
+    `truth` is of a wider type.
+    """
+    import torch
+
+    finite = torch.isfinite(truth)
+    error, size = (actual.to(truth.dtype) - truth).abs()[finite], truth.abs()[finite]
+    if not error.numel():
+        return None
+    scale = size.square().mean().sqrt()
+    worst = float((error / (scale + size)).max().item())
+    return worst if math.isfinite(worst) else None
+
+
+def rule_for(expected: torch.Tensor, share: float | None) -> Rule:
     """Return the rule for an expected output."""
     import torch
 
-    share = TOLERANCES.get(str(expected.dtype).removeprefix("torch."))
     if share is None or expected.numel() == 0:
         return Rule(None)
     # A sum is finite only where every element is; where it merely overflows, the longer way below

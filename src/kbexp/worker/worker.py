@@ -138,15 +138,14 @@ class Worker:
         self, judge: Child, kernel: Kernel, settings: EvaluatorConfig, runners: list[Child]
     ) -> Outcome:
         """Lend the runners to the judge and wait for what it says."""
-        assert judge.channel is not None
-        channels = [runner.channel for runner in runners if runner.channel is not None]
+        lent = [*(runner.channel for runner in runners), *(runner.leash for runner in runners)]
         wire.send(
             judge.channel,
             {"source": kernel.source, "settings": asdict(settings)},
-            [channel.fileno() for channel in channels],
+            [end.fileno() for end in lent],
         )
-        for channel in channels:
-            channel.close()  # The judge's copy is the only one left: a dead runner is seen at once.
+        for end in lent:
+            end.close()  # The judge's copy is the only one left: a dead runner is seen at once.
         limit_s = 3 * settings.run_timeout_s + settings.timing_s + LOAD_TIMEOUT_S
         record, _ = wire.receive(judge.channel, limit_s)
         return Outcome.from_record(record)
@@ -164,7 +163,6 @@ class Worker:
         # CUDA lends no memory out of a namespace; the judge is trusted, the runners are not.
         level = "process" if self.device != "cpu" else None
         judge = self._nursery.spawn("judge", settings, order, level=level)
-        assert judge.channel is not None
         self._judge = judge
         self._judge_task = task.id
         try:
@@ -206,7 +204,6 @@ class Worker:
         order = {"source": kernel.source}
         builder = self._nursery.spawn("builder", settings, order, str(part), keep_out=True)
         failed = None
-        assert builder.channel is not None
         try:
             report = read_report(builder.channel, settings.build_timeout_s)
             if report.kind is Kind.FAILED:

@@ -1,0 +1,163 @@
+"""What a judge finds out about a task before it judges kernels on it.
+
+How large the reference's own error is, which sets the tolerance; on which other inputs its
+answers can be relied on; and whether an answer that took no work would pass.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kbexp.worker.arena import Layout
+from kbexp.worker.tolerance import compare, relative_error, tolerance_of
+from kbexp.worker.tree import output_tensors, unflatten
+from kbexp.worker.variants import KINDS, vary
+
+if TYPE_CHECKING:
+    import torch
+
+    from kbexp.worker.reference import Problem
+
+ERROR_FACTOR = 4.0
+"""The tolerance is at least so many times the reference's own error: another order of the same
+operations is as far from the truth as the reference, and may be so on the other side."""
+
+WIDEST = 10.0
+"""A tolerance is widened to at most so many times that of its type."""
+
+TIME_S = 5.0
+"""No further variant is looked at after this: a task of large tensors is to start in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What was found: the layout of a slot, the tolerance of every output, usable variants.
+
+    A share of None means that elements must be equal. `faults` are sentences for people.
+    """
+
+    layout: Layout
+    shares: tuple[float | None, ...]
+    kinds: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+
+
+def examine(problem: Problem, layout: Layout) -> Examination:
+    """Run the reference in float64 beside itself, on the inputs as they come and on variants."""
+    started = time.monotonic()
+    trial = problem.trials[0]
+    bases = [tolerance_of(tensor) for tensor in trial.expected]
+    shares = list(bases)
+    kinds = []
+    precise = _in_double(problem)
+    errors = _errors(problem, precise, trial.inputs, trial.expected)
+    for index, (base, error) in enumerate(zip(bases, errors, strict=True)):
+        if base is not None and error is not None:
+            shares[index] = min(max(base, ERROR_FACTOR * error), WIDEST * base)
+    for kind in KINDS:
+        if time.monotonic() - started > TIME_S:
+            break
+        inputs = vary(kind, trial.inputs)
+        if inputs is not None and _reliable(problem, precise, inputs, trial.expected, shares):
+            kinds.append(kind)
+    faults = _faults(trial.inputs, trial.expected, shares)
+    return Examination(layout, tuple(shares), tuple(kinds), tuple(faults))
+
+
+def _in_double(problem: Problem) -> object | None:
+    """Return the reference in float64; None where it has no such form."""
+    import torch
+
+    if not isinstance(problem.model, torch.nn.Module):
+        return None
+    try:
+        return copy.deepcopy(problem.model).double()
+    except Exception:  # a task's module may define any of this
+        return None
+
+
+def _errors(
+    problem: Problem,
+    precise: object | None,
+    inputs: list[torch.Tensor],
+    answers: list[torch.Tensor],
+) -> list[float | None]:
+    """Return how far each answer is from float64's, relative as the tolerance is."""
+    import torch
+
+    unknown: list[float | None] = [None] * len(answers)
+    if precise is None:
+        return unknown
+    wide = [t.double() if t.is_floating_point() else t.clone() for t in inputs]
+    try:
+        with torch.no_grad():
+            truths = output_tensors(precise(*unflatten(problem.tree, wide)))  # type: ignore[operator]
+    except Exception:  # such as a type that is written into the task
+        return unknown
+    if [t.shape for t in truths] != [t.shape for t in answers]:
+        return unknown
+    return [
+        relative_error(answer, truth) if truth.dtype == torch.float64 else None
+        for answer, truth in zip(answers, truths, strict=True)
+    ]
+
+
+def _reliable(
+    problem: Problem,
+    precise: object | None,
+    inputs: list[torch.Tensor],
+    plain: list[torch.Tensor],
+    shares: list[float | None],
+) -> bool:
+    """Return whether the reference's answers to varied inputs are defined, and exact enough."""
+    import torch
+
+    try:
+        answers = problem.answers([tensor.clone() for tensor in inputs])
+    except Exception:  # such as an index made from a value
+        return False
+    for answer, before in zip(answers, plain, strict=True):
+        lost = torch.isfinite(before) & ~torch.isfinite(answer)
+        if bool(lost.any().item()):
+            return False
+    errors = _errors(problem, precise, inputs, answers)
+    return all(
+        error is None or share is None or ERROR_FACTOR * error <= share
+        for error, share in zip(errors, shares, strict=True)
+    )
+
+
+def _faults(
+    inputs: list[torch.Tensor], answers: list[torch.Tensor], shares: list[float | None]
+) -> list[str]:
+    """Try answers that take no work; say which of them would pass for every output."""
+    import torch
+
+    def passes(wrong: list[torch.Tensor]) -> bool:
+        return all(
+            compare(tensor, answer, "", share) is None
+            for tensor, answer, share in zip(wrong, answers, shares, strict=True)
+        )
+
+    faults = []
+    if passes([torch.zeros_like(answer) for answer in answers]):
+        faults.append("an answer of zeros passes")
+    elif passes([_mean(answer) for answer in answers]):
+        faults.append("a constant answer passes")
+    for number, tensor in enumerate(inputs):
+        same = [(t.shape, t.dtype) for t in answers] == [(tensor.shape, tensor.dtype)]
+        if same and passes([tensor]):
+            faults.append(f"input {number} passes as the answer")
+    return faults
+
+
+def _mean(answer: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    if not answer.numel():
+        return answer
+    wide = torch.complex128 if answer.is_complex() else torch.float64
+    return torch.full_like(answer, answer.to(wide).mean().item())

@@ -1,0 +1,71 @@
+"""Nothing of a kernel's processes runs while it is not called.
+
+The judge holds the leash of each runner and lets go only around calls. So no thread or process
+that a kernel left behind can work ahead while the judge writes the next inputs, or slow the
+reference down while it is timed. SIGSTOP reaches all of a runner's processes in one call where a
+namespace holds them; the trusted process at the other end sends it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+from collections.abc import Callable
+
+from kbexp.worker import wire
+
+HOLD = b"h"
+LET_GO = b"g"
+SIGNALS = {HOLD: signal.SIGSTOP, LET_GO: signal.SIGCONT}
+TIMEOUT_S = 30.0
+
+
+class Leash:
+    """The judge's end. Every order is carried out when its call returns."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._held = False
+
+    def hold(self) -> None:
+        """Stop all processes of the runner; raises `wire.Closed` or `wire.TooLate`."""
+        if not self._held:
+            self._order(HOLD)
+            self._held = True
+
+    def let_go(self) -> None:
+        """Have them run on; raises `wire.Closed` or `wire.TooLate`."""
+        if self._held:
+            self._order(LET_GO)
+            self._held = False
+
+    def close(self) -> None:
+        """Give the leash up."""
+        self._channel.close()
+
+    def _order(self, order: bytes) -> None:
+        try:
+            self._channel.settimeout(TIMEOUT_S)
+            self._channel.sendall(order)
+            if self._channel.recv(1) != order:
+                raise wire.Closed("the other end of a leash has gone")
+        except TimeoutError:
+            raise wire.TooLate from None
+        except OSError as error:
+            raise wire.Closed(str(error)) from error
+
+
+def obey(channel: socket.socket, send: Callable[[signal.Signals], None]) -> bool:
+    """Carry out one order that has arrived; False where there will be no more."""
+    try:
+        order = channel.recv(1)
+        if order not in SIGNALS:
+            return False
+        # With nobody left to send to, the order is carried out; the judge learns of it elsewhere.
+        with contextlib.suppress(ProcessLookupError):
+            send(SIGNALS[order])
+        channel.sendall(order)
+    except OSError:
+        return False
+    return True

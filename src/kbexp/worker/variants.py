@@ -1,0 +1,61 @@
+"""Other inputs than a task's generator makes, of which the task's answers are just as defined.
+
+A kernel that is right for the generator's distribution alone (it drops small terms, leaves out
+the maximum of a softmax, knows the mean) is wrong. Every variant is one function of single
+elements, so that whatever a generator promises of a whole tensor (triangular, diagonal,
+symmetric, rows that repeat) holds on; and it keeps zero, the sign where there is but one, and the
+interval from 0 to 1, which may be probabilities.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+KINDS = ("scaled", "negated", "rounded", "thinned", "heavy")
+"""Three times as large; the other sign; steps of half a standard deviation, which makes ties; zero
+for what is smaller than half of one; squared with its sign, which makes some values large."""
+
+SCALE = 3.0
+
+
+def vary(kind: str, inputs: list[torch.Tensor]) -> list[torch.Tensor] | None:
+    """Return new inputs of one of `KINDS`; None where it would change nothing.
+
+    Only tensors of floating point are changed.
+    """
+    import torch
+
+    varied, changed = [], False
+    for tensor in inputs:
+        other = _vary(kind, tensor) if tensor.is_floating_point() and tensor.numel() else None
+        if other is None or torch.equal(other, tensor):
+            varied.append(tensor)
+        else:
+            varied.append(other)
+            changed = True
+    return varied if changed else None
+
+
+def _vary(kind: str, tensor: torch.Tensor) -> torch.Tensor | None:
+    import torch
+
+    low, high = (float(end.item()) for end in torch.aminmax(tensor))
+    both_signs = low < 0 < high
+    unit = low >= 0 and high <= 1
+    step = float(tensor.float().square().mean().sqrt().item())
+    if step == 0 or not low - high <= 0:  # All zeros, or some NaN.
+        return None
+    if kind == "scaled":
+        return tensor / SCALE if unit else tensor * SCALE
+    if kind == "negated":
+        return -tensor if both_signs else None
+    if kind == "rounded":
+        return (tensor / (step / 2)).round().mul(step / 2).clamp(low, high)
+    if kind == "thinned":
+        return torch.where(tensor.abs() < step / 2, 0, tensor)
+    if kind == "heavy":
+        return tensor * tensor.abs() / (1 if unit else step)
+    raise ValueError(f"no kind of variant: {kind}")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kbexp.statistics import median_interval, order_interval, ratio_interval
+from kbexp.statistics import median_interval, order_interval, quotient, ratio_interval
+from kbexp.verdict import Interval
 
 POSITIVE = st.floats(1e-6, 1e6)
 
@@ -61,3 +62,15 @@ def test_nothing_measured_is_an_error() -> None:
         median_interval([], generator)
     with pytest.raises(ValueError, match="pairs"):
         ratio_interval([1.0], [1.0, 2.0], generator)
+
+
+def test_a_quotient_has_the_errors_of_both() -> None:
+    exact = Interval(2.0, 2.0, 2.0)
+    wide = Interval(4.0, 2.0, 8.0)
+    assert quotient(wide, exact) == Interval(2.0, 1.0, 4.0)
+    both = quotient(wide, wide)
+    assert both.value == 1.0
+    assert both.low == pytest.approx(2 ** -(2**0.5))
+    assert both.high == pytest.approx(2 ** (2**0.5))
+    open_ended = quotient(exact, Interval(1.0, 0.0, float("inf")))
+    assert (open_ended.low, open_ended.high) == (0.0, float("inf"))

@@ -71,7 +71,9 @@ def test_counts_and_costs() -> None:
         "proposals": 3,
         "evaluations": 3,
         "correct": 2,
+        "failed_proposals": 1,
         "duplicates": 1,
+        "steps": 2,
     }
     assert record["statuses"] == {"correct": 2, "incorrect": 1}
     assert record["cost"] == {

@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from kbexp.candidate import Proposal
 from kbexp.config import BudgetConfig
 from kbexp.errors import KbexpError
-from kbexp.events import Event, ProposalReceived, RunStarted, VerdictReached
+from kbexp.events import (
+    BaselineJudged,
+    Confirmed,
+    Event,
+    ProposalReceived,
+    RunStarted,
+    VerdictReached,
+)
 from kbexp.verdict import Verdict
 
 
@@ -23,8 +30,9 @@ class Spending:
     """What a run has used so far.
 
     `proposals` counts answered calls, failed ones too; `evaluations` counts kernels that have a
-    verdict, each once, however often it was judged. `device_s` is the time that evaluations spent
-    on building, correctness and timing, without their time in a queue. `wall_s` adds up the time
+    verdict, each once, however often it was judged; confirmations and baselines are none of them.
+    `device_s` is the time that all of these spent on building, correctness and timing, without
+    their time in a queue. `wall_s` adds up the time
     between events; the gap before a `run_started` is a pause between two sessions and not counted.
     The largest call and evaluation stand for those that are in flight.
     """
@@ -51,6 +59,10 @@ class Spending:
             self._add_call(event.proposal)
         elif isinstance(event, VerdictReached):
             self._add_evaluation(event.verdict)
+        elif isinstance(event, Confirmed) or (
+            isinstance(event, BaselineJudged) and not event.cached
+        ):
+            self.device_s += device_seconds(event.verdict)
 
     def _add_call(self, proposal: Proposal) -> None:
         usage = proposal.usage
@@ -68,10 +80,15 @@ class Spending:
         if verdict.kernel_id not in self._judged:
             self._judged.add(verdict.kernel_id)
             self.evaluations += 1
-        phases = verdict.phases
-        seconds = phases.build_s + phases.correctness_s + phases.timing_s
+        seconds = device_seconds(verdict)
         self.device_s += seconds
         self.largest_evaluation_s = max(self.largest_evaluation_s, seconds)
+
+
+def device_seconds(verdict: Verdict) -> float:
+    """Return the seconds that an evaluation held its device for."""
+    phases = verdict.phases
+    return phases.build_s + phases.correctness_s + phases.timing_s
 
 
 class Budget:

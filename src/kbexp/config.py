@@ -84,7 +84,8 @@ class AlgorithmConfig:
 class TaskConfig:
     """A task and where it comes from: `kind` is bundled, file, kernelbench or kernelbench_matmul.
 
-    `sizes` overrides module-level constants of the task's source by name.
+    `sizes` overrides module-level constants of the task's source by name. The best kernels of a
+    run are also judged at every one of `confirm_sizes`, each of which overrides more of them.
     """
 
     name: str = "???"
@@ -96,6 +97,7 @@ class TaskConfig:
     problem: int | None = None
     index: int | None = None
     sizes: dict[str, Any] = field(default_factory=dict)
+    confirm_sizes: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -189,6 +191,49 @@ class Metric(StrEnum):
 
 
 @dataclass
+class ConfirmEvaluatorConfig:
+    """The evaluator's settings for judging the best kernels again.
+
+    None takes twice the trials, pairs and time of the run's own evaluator, and half its width.
+    """
+
+    correctness_trials: int | None = None
+    min_pairs: int | None = None
+    max_pairs: int | None = None
+    target_width: float | None = None
+    timing_s: float | None = None
+
+
+@dataclass
+class ConfirmConfig:
+    """After the search, its best `kernels` are judged again; 0 relies on the search's figures."""
+
+    kernels: int = 3
+    evaluator: ConfirmEvaluatorConfig = field(default_factory=ConfirmEvaluatorConfig)
+
+
+class Baseline(StrEnum):
+    """What stands beside the best kernel, as a rival of the reference's own."""
+
+    eager = "eager"
+    torch_compile = "torch_compile"
+
+
+@dataclass
+class BaselinesConfig:
+    """What the best kernel is compared with at the end of a run.
+
+    `names` None is the reference as it stands (`eager`), and on CUDA devices `torch_compile` of
+    it too. Each phase of judging a baseline may take `run_timeout_s`; with `cache` one that was
+    correct is judged once for a task, a device and the evaluator's settings.
+    """
+
+    names: list[Baseline] | None = None
+    run_timeout_s: float = 300.0
+    cache: bool = True
+
+
+@dataclass
 class RunConfig:
     """One run: a task, a device, an algorithm, a model, a seed."""
 
@@ -199,6 +244,8 @@ class RunConfig:
     evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
+    confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
+    baselines: BaselinesConfig = field(default_factory=BaselinesConfig)
     metric: Metric = Metric.speedup
     seed: int = 0
     project: str = "kbexp"

@@ -91,6 +91,50 @@ class StepDone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmationBegun:
+    """Written before a kernel that the search has judged goes to the evaluator once more.
+
+    `sizes` are the task's constants that are set otherwise than in the search; empty where it is
+    the same task.
+    """
+
+    event: ClassVar[str] = "confirmation_begun"
+    kernel_id: str
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmed:
+    """A kernel's verdict after the search: what it is worth when nothing is chosen by it."""
+
+    event: ClassVar[str] = "confirmed"
+    verdict: Verdict
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineBegun:
+    """Written before a baseline goes to the evaluator; `name` is its name in the settings."""
+
+    event: ClassVar[str] = "baseline_begun"
+    name: str
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineJudged:
+    """A baseline's verdict, judged as a kernel is; `cached` where an earlier run had it judged."""
+
+    event: ClassVar[str] = "baseline"
+    name: str
+    verdict: Verdict
+    cached: bool = False
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded:
     """The last line: state complete, stopped or failed, and why in one sentence."""
 
@@ -108,6 +152,10 @@ Event = (
     | VerdictReached
     | DuplicateFound
     | StepDone
+    | ConfirmationBegun
+    | Confirmed
+    | BaselineBegun
+    | BaselineJudged
     | RunEnded
 )
 
@@ -138,6 +186,14 @@ def to_record(event: Event) -> Record:
                 "best_kernel_id": event.best_kernel_id,
                 "best_score": event.best_score,
             }
+        case ConfirmationBegun():
+            record |= {"kernel_id": event.kernel_id, "sizes": dict(event.sizes)}
+        case Confirmed():
+            record |= {"sizes": dict(event.sizes), **event.verdict.to_record()}
+        case BaselineBegun():
+            record["name"] = event.name
+        case BaselineJudged():
+            record |= {"name": event.name, "cached": event.cached, **event.verdict.to_record()}
         case RunEnded():
             record |= {"state": event.state, "reason": event.reason}
     return record
@@ -180,6 +236,23 @@ def from_record(record: Mapping[str, Any]) -> Event:
                 step=int(record["step"]),
                 best_kernel_id=record["best_kernel_id"],
                 best_score=None if record["best_score"] is None else float(record["best_score"]),
+                time=at,
+            )
+        case ConfirmationBegun.event:
+            return ConfirmationBegun(
+                kernel_id=str(record["kernel_id"]), sizes=dict(record["sizes"]), time=at
+            )
+        case Confirmed.event:
+            return Confirmed(
+                verdict=Verdict.from_record(record), sizes=dict(record["sizes"]), time=at
+            )
+        case BaselineBegun.event:
+            return BaselineBegun(name=str(record["name"]), time=at)
+        case BaselineJudged.event:
+            return BaselineJudged(
+                name=str(record["name"]),
+                verdict=Verdict.from_record(record),
+                cached=bool(record["cached"]),
                 time=at,
             )
         case RunEnded.event:

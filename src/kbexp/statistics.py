@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,6 +49,27 @@ def ratio_interval(
     )
     low, high = order_interval(ratios, confidence)
     return Interval(interval.value, min(interval.low, low), max(interval.high, high))
+
+
+def quotient(numerator: Interval, denominator: Interval) -> Interval:
+    """Return the quotient of two positive figures that were measured independently.
+
+    On a logarithmic scale a quotient is a difference, and the ends of its interval lie as far away
+    as the root of both distances' squares (the usual propagation of independent errors).
+    """
+    value = numerator.value / denominator.value
+
+    def distance(figure: float, end: float) -> float:
+        return abs(math.log(end / figure)) if 0 < end < math.inf else math.inf
+
+    below = math.hypot(
+        distance(numerator.value, numerator.low), distance(denominator.value, denominator.high)
+    )
+    above = math.hypot(
+        distance(numerator.value, numerator.high), distance(denominator.value, denominator.low)
+    )
+    high = value * math.exp(above) if above < 700 else math.inf
+    return Interval(value, value * math.exp(-below), max(value, high))
 
 
 def order_interval(values: NDArray[np.float64], confidence: float = 0.95) -> tuple[float, float]:

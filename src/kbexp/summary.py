@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from kbexp.budget import Spending
 from kbexp.config import Metric
 from kbexp.events import (
+    BaselineJudged,
+    Confirmed,
     DuplicateFound,
     EvaluationBegun,
     Event,
@@ -19,7 +21,8 @@ from kbexp.events import (
     StepDone,
     VerdictReached,
 )
-from kbexp.verdict import Record, Status, Verdict
+from kbexp.verdict import Interval, Record, Status, Verdict
+from kbexp.winner import Confirmation, Judged, Winner, winner
 
 
 def score(verdict: Verdict, metric: Metric = Metric.speedup) -> float | None:
@@ -37,21 +40,6 @@ def score(verdict: Verdict, metric: Metric = Metric.speedup) -> float | None:
     return verdict.speedup.low if metric is Metric.speedup_low else verdict.speedup.value
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A correct kernel with its latest verdict; `score` is the mean over all that say something.
-
-    `evaluation` counts verdicts from 1. `number` is that of the proposal, None for the first
-    kernel of a run.
-    """
-
-    verdict: Verdict
-    score: float
-    evaluation: int
-    number: int | None
-    source: str
-
-
 @dataclass(slots=True)
 class _Kernel:
     """What is known of a kernel that went to the evaluator."""
@@ -65,6 +53,9 @@ class _Kernel:
 @dataclass(slots=True, kw_only=True)
 class RunSummary:
     """Counts, costs and the best kernel of a run; `apply` takes its events in their order.
+
+    `best` is the best kernel as the search saw it, `winner` the one that stands when the best were
+    judged again; `confirmations` and `baselines` hold the verdicts that came after the search.
 
     `evaluations` and `statuses` count kernels, each with its latest verdict, `verdicts` all
     verdicts. An infrastructure error says nothing of a kernel that was judged before. What was
@@ -83,9 +74,11 @@ class RunSummary:
     statuses: Counter[Status] = field(default_factory=Counter)
     last_time: float | None = None
     best: Judged | None = None
+    baselines: dict[str, BaselineJudged] = field(default_factory=dict)
     spending: Spending = field(default_factory=Spending)
     _kernels: dict[str, _Kernel] = field(default_factory=dict)
     _correct: dict[str, Judged] = field(default_factory=dict)
+    _confirmations: dict[tuple[str, str], Confirmation] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -146,6 +139,37 @@ class RunSummary:
         """Seconds that the run ran, up to the last event."""
         return self.spending.wall_s
 
+    @property
+    def ranked(self) -> list[Judged]:
+        """The kernels that are correct, by the search's scores, the best first."""
+        return sorted(self._correct.values(), key=lambda judged: -judged.score)
+
+    def speedup_of(self, kernel_id: str) -> float | None:
+        """Return a correct kernel's speedup as the search saw it last."""
+        judged = self._correct.get(kernel_id)
+        return judged.verdict.speedup.value if judged and judged.verdict.speedup else None
+
+    @property
+    def confirmations(self) -> list[Confirmation]:
+        """What came of judging kernels again, the latest verdict of each on each task."""
+        return list(self._confirmations.values())
+
+    @property
+    def confirmed(self) -> dict[str, Verdict]:
+        """The verdicts of kernels that were judged again on the run's own task, by kernel id."""
+        return {
+            again.verdict.kernel_id: again.verdict
+            for again in self._confirmations.values()
+            if not again.sizes
+        }
+
+    @property
+    def winner(self) -> Winner | None:
+        """The kernel that the run has come to, or None where none is correct."""
+        if not self._confirmations:
+            return Winner(self.best, None, self.best.score) if self.best else None
+        return winner(self.ranked, self.confirmed, lambda verdict: score(verdict, self.metric))
+
     def apply(self, event: Event) -> None:
         """Take in the next event."""
         self.spending.apply(event)
@@ -164,6 +188,11 @@ class RunSummary:
                 self.duplicates += 1
             case StepDone():
                 self.step = event.step
+            case Confirmed():
+                key = event.verdict.kernel_id, event.verdict.task_id
+                self._confirmations[key] = Confirmation(event.verdict, event.sizes)
+            case BaselineJudged():
+                self.baselines[event.name] = event
             case RunEnded():
                 self.state, self.reason = event.state, event.reason
             case _:
@@ -178,10 +207,13 @@ class RunSummary:
                 "proposals": self.proposals,
                 "evaluations": self.evaluations,
                 "correct": self.correct,
+                "failed_proposals": self.failed_proposals,
                 "duplicates": self.duplicates,
+                "steps": self.step,
             },
             "statuses": {str(status): n for status, n in sorted(self.statuses.items()) if n},
-            "best": _best_record(self.best),
+            "best": best_record(self.winner),
+            "confirmations": [confirmation_record(again) for again in self.confirmations],
             "cost": {
                 "llm_usd": self.llm_usd,
                 "gpu_usd": self.gpu_usd,
@@ -217,22 +249,52 @@ class RunSummary:
             self.best = max(self._correct.values(), key=lambda j: j.score, default=None)
 
 
-def _best_record(best: Judged | None) -> Record | None:
+def best_record(best: Winner | None) -> Record | None:
+    """Return the winner as a JSON object: the search's figures, and beside them the confirmed."""
     if best is None:
         return None
-    speedup, time_ms = best.verdict.speedup, best.verdict.time_ms
+    judged, again = best.searched, best.confirmed
     return {
-        "kernel_id": best.verdict.kernel_id,
-        "number": best.number,
-        "evaluation": best.evaluation,
+        "kernel_id": judged.verdict.kernel_id,
+        "number": judged.number,
+        "evaluation": judged.evaluation,
         "score": best.score,
-        "speedup": speedup and speedup.value,
-        "speedup_low": speedup and _finite(speedup.low),
-        "speedup_high": speedup and _finite(speedup.high),
-        "time_ms": time_ms and time_ms.value,
+        **figures_record(judged.verdict),
+        "confirmed": again and {**figures_record(again), "status": str(again.status)},
+        "shrunk": best.shrunk,
     }
 
 
-def _finite(value: float) -> float | None:
-    """Return None for an open end of an interval, which JSON has no number for."""
+def confirmation_record(again: Confirmation) -> Record:
+    """Return what judging a kernel again came to as a JSON object."""
+    verdict = again.verdict
+    return {
+        "kernel_id": verdict.kernel_id,
+        "sizes": dict(again.sizes),
+        "status": str(verdict.status),
+        **figures_record(verdict),
+        "reasons": list(verdict.reasons),
+    }
+
+
+def figures_record(verdict: Verdict) -> Record:
+    """Return a verdict's speedup and times as a JSON object; null stands for what there is not."""
+    return {
+        **interval_record("speedup", verdict.speedup),
+        "time_ms": verdict.time_ms and finite(verdict.time_ms.value),
+        "reference_ms": verdict.reference_ms and finite(verdict.reference_ms.value),
+    }
+
+
+def interval_record(name: str, interval: Interval | None) -> Record:
+    """Return a figure and the ends of its interval under three keys."""
+    return {
+        name: interval and interval.value,
+        f"{name}_low": interval and finite(interval.low),
+        f"{name}_high": interval and finite(interval.high),
+    }
+
+
+def finite(value: float) -> float | None:
+    """Return None for an infinity or NaN, which JSON has no number for."""
     return value if math.isfinite(value) else None

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
 
 from kbexp import config
 from kbexp.errors import KbexpError
@@ -85,16 +85,17 @@ def typed(composed: DictConfig, schema: type[Schema]) -> Schema:
 
 
 def _refuse_strangers(values: dict[str, Any], schema: type, prefix: str) -> None:
-    known = {entry.name: entry for entry in fields(schema)}
+    known = [entry.name for entry in fields(schema)]
+    hints = get_type_hints(schema)
     for name, value in values.items():
         if name not in known:
             raise KbexpError(
                 f"There is no setting '{prefix}{name}': leave it out; the settings here are "
                 f"{', '.join(known)}."
             )
-        group = GROUPS.get(name) if not prefix else None
-        if group is not None and is_dataclass(group) and isinstance(value, dict):
-            _refuse_strangers(value, group, f"{name}.")
+        inner = hints[name]
+        if isinstance(inner, type) and is_dataclass(inner) and isinstance(value, dict):
+            _refuse_strangers(value, inner, f"{prefix}{name}.")
 
 
 def check_choices(chosen: Mapping[str, Any], schema: type) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from kbexp.app.configuration import typed
-from kbexp.app.result import finite
 from kbexp.app.standalone import kernel_text
 from kbexp.config import EvaluateConfig
 from kbexp.errors import KbexpError
 from kbexp.kernel import Kernel
+from kbexp.summary import finite
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

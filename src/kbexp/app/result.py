@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import json
-import math
 import os
 import platform
 import subprocess
@@ -15,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import kbexp
-from kbexp.config import RunConfig
-from kbexp.summary import RunSummary
-from kbexp.verdict import Interval, Record
+from kbexp.config import Baseline, RunConfig
+from kbexp.summary import RunSummary, figures_record, interval_record
+from kbexp.verdict import Interval, Record, Verdict
+from kbexp.winner import Winner
 
 SCHEMA = 1
 """Counts up when a key of `result.json` goes or changes its meaning."""
@@ -27,7 +27,10 @@ NAME = "result.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What `result.json` says; `task` is the task's name, `device` the device's own."""
+    """What `result.json` says; `task` is the task's name, `device` the device's own.
+
+    `notes` say in a sentence each what was left out after the search.
+    """
 
     state: str
     reason: str
@@ -37,10 +40,12 @@ class Result:
     summary: RunSummary
     wall_s: float
     environment: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def to_record(self) -> Record:
         """Return the content of `result.json`."""
-        counted, config = self.summary, self.config
+        config = self.config
+        counted = self.summary.to_record()
         return {
             "schema": SCHEMA,
             "state": self.state,
@@ -51,43 +56,47 @@ class Result:
             "algorithm": config.algorithm.name,
             "llm": config.llm.name,
             "seed": config.seed,
-            "counts": counted.to_record()["counts"],
-            "best": _best(counted),
-            "cost": {
-                "llm_usd": counted.llm_usd,
-                "gpu_usd": counted.gpu_usd,
-                "input_tokens": counted.input_tokens,
-                "output_tokens": counted.output_tokens,
-                "unpriced_proposals": counted.unpriced,
-            },
+            "counts": counted["counts"],
+            "best": counted["best"],
+            "confirmations": counted["confirmations"],
+            "baselines": _baselines(self.summary),
+            "notes": list(self.notes),
+            "cost": {**counted["cost"], "unpriced_proposals": self.summary.unpriced},
             "wall_s": self.wall_s,
             "environment": self.environment,
         }
 
 
-def _best(summary: RunSummary) -> Record | None:
-    if summary.best is None:
+def over_baseline(winner: Winner, baseline: Verdict) -> Interval | None:
+    """Return how many times as fast the winner is as a baseline; None where it was not measured.
+
+    Both were timed in turns with the reference, not with each other: the figure is the quotient
+    of their speedups over it, which is free of what the device did meanwhile.
+    """
+    from kbexp.statistics import quotient
+
+    best, other = winner.verdict.speedup, baseline.speedup
+    if best is None or other is None or not baseline.correct or other.value <= 0:
         return None
-    verdict = summary.best.verdict
-
-    def ends(interval: Interval | None) -> list[float | None]:
-        values = (interval.value, interval.low, interval.high) if interval else (None,) * 3
-        return [finite(value) for value in values]
-
-    speedup, low, high = ends(verdict.speedup)
-    return {
-        "kernel_id": verdict.kernel_id,
-        "speedup": speedup,
-        "speedup_low": low,
-        "speedup_high": high,
-        "time_ms": ends(verdict.time_ms)[0],
-        "reference_ms": ends(verdict.reference_ms)[0],
-    }
+    return quotient(best, other)
 
 
-def finite(value: float | None) -> float | None:
-    """Return None for an infinity or NaN, which JSON has no number for."""
-    return value if value is not None and math.isfinite(value) else None
+def _baselines(summary: RunSummary) -> Record:
+    """Return what the best kernel is compared with; the reference's time is that beside it."""
+    winner = summary.winner
+    eager = winner.verdict.reference_ms if winner else None
+    found: Record = {str(Baseline.eager): {"time_ms": eager.value if eager else None}}
+    for name, judged in summary.baselines.items():
+        verdict = judged.verdict
+        over = over_baseline(winner, verdict) if winner else None
+        found[name] = {
+            **figures_record(verdict),
+            "status": str(verdict.status),
+            "reasons": list(verdict.reasons),
+            "cached": judged.cached,
+            **interval_record("best_speedup", over),
+        }
+    return found
 
 
 def write_atomically(path: Path, text: str, errors: str = "surrogatepass") -> None:

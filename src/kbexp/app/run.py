@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kbexp
+from kbexp.app.after import After
+from kbexp.app.baselines import check_baselines
 from kbexp.app.checks import check_folder, check_key
 from kbexp.app.configuration import typed
+from kbexp.app.confirm import Sized, check_confirm, other_sizes
 from kbexp.app.explain import Stopped
 from kbexp.app.first import first_kernel
 from kbexp.app.result import Result, environment, write_atomically, write_result
@@ -21,7 +24,7 @@ from kbexp.app.stop import StopFlag
 from kbexp.app.summary_text import summary_text
 from kbexp.budget import Budget
 from kbexp.config import Provider, RunConfig
-from kbexp.errors import KbexpError
+from kbexp.errors import EvaluatorUnavailable, KbexpError
 from kbexp.events import Event, RunEnded, RunStarted
 from kbexp.task import Task
 from kbexp.tracking import Journal, RunInfo, Tracker, read, trackers
@@ -91,11 +94,13 @@ class Run:
         self._earlier_s = 0.0
         self._task: Task | None = None
         self._device = ""
+        self._notes: list[str] = []
 
     @property
     def score(self) -> float:
-        """The best score so far, 0 where no kernel is correct."""
-        return self._summary.best.score if self._summary.best else 0.0
+        """The winner's score so far, 0 where no kernel is correct."""
+        winner = self._summary.winner
+        return winner.score if winner else 0.0
 
     def search(self) -> Outcome:
         """Check, start everything, search; what came is in the journal whatever happens."""
@@ -106,11 +111,14 @@ class Run:
 
         config = self._config
         check_key(config.llm)
+        check_confirm(config.confirm)
+        check_baselines(config.baselines)
         validate(config.algorithm)
         allowed_languages(config.llm.language, device_facts(config.gpu))
         chosen = trackers(config.logger, self._info)
         budget = Budget(config.budget, gpu_usd_per_s=config.gpu.price_usd_per_s)
         self._task = task = load(config.task, config.gpu.sizes)
+        others = other_sizes(config, task)
         closed = open_evaluator(config.gpu, config.evaluator)
         about = self._about(task)
         archive = self._open_journal(about, chosen)
@@ -122,6 +130,7 @@ class Run:
             self._device = evaluator.device
             proposer = self._proposer(task)
             outcome = self._searched(task, evaluator, proposer, budget, archive)
+            outcome = self._after(task, others, evaluator, outcome)
             self._device = evaluator.device
         return outcome
 
@@ -135,7 +144,7 @@ class Run:
         if self._journal is not None:
             with contextlib.suppress(KbexpError):
                 self._record(RunEnded(state=state, reason=reason))
-        best = self._summary.best
+        best = self._summary.winner
         result = Result(
             state=state,
             reason=reason,
@@ -145,11 +154,13 @@ class Run:
             summary=self._summary,
             wall_s=self._earlier_s + time.monotonic() - self._began,
             environment=environment(),
+            notes=tuple(self._notes),
         )
         try:
             if best is not None:
                 kind = "cpu" if self._config.gpu.provider is Provider.cpu else "cuda"
-                write_atomically(self._folder / "best_kernel.py", standalone(best.source, kind))
+                text = standalone(best.searched.source, kind)
+                write_atomically(self._folder / "best_kernel.py", text)
             write_result(self._folder, result)
         except OSError as error:
             raise KbexpError(
@@ -185,6 +196,35 @@ class Run:
             seed=self._config.seed,
             stop=self._stop.flag,
             archive=archive,
+        )
+
+    def _after(
+        self, task: Task, others: Sequence[Sized], evaluator: Evaluator, outcome: Outcome
+    ) -> Outcome:
+        """Judge the best kernels again and the baselines, unless a signal ended the search."""
+        from kbexp.search import RunState
+
+        if outcome.state is RunState.STOPPED or isinstance(outcome.error, EvaluatorUnavailable):
+            if self._summary.best is not None and self._config.confirm.kernels:
+                self._notes.append("The best kernels were not judged again after the search.")
+            return outcome
+        after = After(
+            config=self._config,
+            evaluator=evaluator,
+            summary=self._summary,
+            record=self._record,
+            stop=self._stop.flag,
+            notes=self._notes,
+        )
+        if after.run(task, others):
+            return outcome
+        self._notes.append("The run was asked to stop before all that follows a search was done.")
+        if outcome.error is not None:
+            return outcome
+        return dataclasses.replace(
+            outcome,
+            state=RunState.STOPPED,
+            reason=f"{outcome.reason} The run was asked to stop while its best were judged again.",
         )
 
     def _open_journal(self, about: dict[str, Any], readers: Sequence[Tracker]) -> Archive:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kbexp.app.result import Result
+from kbexp.app.result import Result, over_baseline
+from kbexp.tracking.text import one_line
+from kbexp.verdict import Interval, Verdict
 
 
 def summary_text(result: Result, folder: Path) -> str:
@@ -16,11 +18,13 @@ def summary_text(result: Result, folder: Path) -> str:
         f"{counted.correct} correct, in {result.wall_s:.0f} s; "
         f"model ${counted.llm_usd:.4f}, device ${counted.gpu_usd:.4f}"
     )
+    lines += _comparisons(result)
+    lines += [f"note:   {one_line(note)}" for note in result.notes]
     shown = _relative(folder)
     lines.append(f"files:  {shown}/")
     if result.state == "stopped":
         lines.append(f"go on:  give the same command with hydra.run.dir={shown}")
-    if counted.best is not None:
+    if counted.winner is not None:
         lines.append(f"next:   python {shown / 'best_kernel.py'}")
     elif result.state != "failed":
         lines.append(f"next:   read {shown / 'journal.jsonl'} for what went wrong with each kernel")
@@ -28,22 +32,61 @@ def summary_text(result: Result, folder: Path) -> str:
 
 
 def _found(result: Result) -> str:
-    best = result.summary.best
+    best = result.summary.winner
     if best is None:
         return "no correct kernel"
     verdict = best.verdict
     if verdict.speedup is None or verdict.time_ms is None or verdict.reference_ms is None:
         return f"best score {best.score:.4g}"
     speedup, before, after = verdict.speedup, verdict.reference_ms, verdict.time_ms
+    known = f"95 % interval {_ends(speedup)}"
+    searched = best.searched.verdict.speedup
+    if best.confirmed is not None and searched is not None:
+        known = f"confirmed, {known}; {searched.value:.3g}x when searched"
     if speedup.low <= 1.0:
         return (
             f"no kernel is surely faster than the reference; the best has {speedup.value:.3g}x its "
-            f"speed (95 % interval {speedup.low:.3g} to {speedup.high:.3g})"
+            f"speed ({known})"
         )
     return (
-        f"{speedup.value:.3g}x the reference's speed (95 % interval {speedup.low:.3g} to "
-        f"{speedup.high:.3g}), {before.value:.4g} ms -> {after.value:.4g} ms"
+        f"{speedup.value:.3g}x the reference's speed ({known}), "
+        f"{before.value:.4g} ms -> {after.value:.4g} ms"
     )
+
+
+def _comparisons(result: Result) -> list[str]:
+    """Return a line for every baseline and for every other size of the task."""
+    summary = result.summary
+    winner = summary.winner
+    if winner is None:
+        return []
+    lines = []
+    for name, judged in summary.baselines.items():
+        baseline = judged.verdict
+        over = over_baseline(winner, baseline)
+        if over is None or baseline.speedup is None:
+            continue
+        lines.append(
+            f"beside: {over.value:.3g}x the speed of {name.replace('_', '.')} of the reference "
+            f"(95 % interval {_ends(over)}), which has {baseline.speedup.value:.3g}x its own"
+        )
+    for again in summary.confirmations:
+        if again.sizes and again.verdict.kernel_id == winner.verdict.kernel_id:
+            sizes = one_line(", ".join(f"{k}={v}" for k, v in again.sizes.items()))
+            lines.append(f"with {sizes}: {_elsewhere(again.verdict)}")
+    return lines
+
+
+def _elsewhere(verdict: Verdict) -> str:
+    if verdict.correct and verdict.speedup is not None:
+        speedup = verdict.speedup
+        return f"{speedup.value:.3g}x (95 % interval {_ends(speedup)})"
+    reason = f" ({one_line(verdict.reasons[0])})" if verdict.reasons else ""
+    return f"{str(verdict.status).replace('_', ' ')}{reason}"
+
+
+def _ends(interval: Interval) -> str:
+    return f"{interval.low:.3g} to {interval.high:.3g}"
 
 
 def _relative(folder: Path) -> Path:

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Protocol, Self
 
+from kbexp.config import EvaluatorConfig
 from kbexp.kernel import Kernel
 from kbexp.task import Task
 from kbexp.verdict import Verdict
@@ -17,7 +18,8 @@ class Evaluator(Protocol):
 
     A future ends in a `Verdict` whatever the kernel does; it raises `TaskError` where the task is
     at fault and `EvaluatorUnavailable` where nothing can be judged any more. A future that is
-    cancelled before its turn is not judged.
+    cancelled before its turn is not judged. `settings` say how one kernel is judged, where that
+    is not as the evaluator was opened; `isolation` and `cache_dir` stay what they were then.
     """
 
     @property
@@ -39,11 +41,15 @@ class Evaluator(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
-    def submit(self, task: Task, kernel: Kernel) -> Future[Verdict]:
+    def submit(
+        self, task: Task, kernel: Kernel, settings: EvaluatorConfig | None = None
+    ) -> Future[Verdict]:
         """Queue one kernel."""
         ...
 
-    def evaluate(self, task: Task, kernel: Kernel) -> Verdict:
+    def evaluate(
+        self, task: Task, kernel: Kernel, settings: EvaluatorConfig | None = None
+    ) -> Verdict:
         """Judge one kernel and wait for its verdict."""
         ...
 

@@ -35,6 +35,7 @@ class Job:
 
     task: Task
     kernel: Kernel
+    settings: EvaluatorConfig
     future: Future[Verdict] = field(default_factory=Future)
     deaths: int = 0
 
@@ -49,9 +50,8 @@ class WorkerProcess:
     def __init__(self, device: str, visible: str | None, settings: EvaluatorConfig) -> None:
         extra = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
         command = [sys.executable, "-m", "kbexp.worker", "--device", device]
-        self._settings = asdict(settings)
         self._process = subprocess.Popen(
-            [*command, "--settings", json.dumps(self._settings)],
+            [*command, "--settings", json.dumps(asdict(settings))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=clean_environment(extra),
@@ -74,13 +74,13 @@ class WorkerProcess:
             raise EvaluatorUnavailable(str(message["failed"]))
         self.isolation = str(message["ready"]["isolation"])
 
-    def judge(self, task: Task, kernel: Kernel) -> Verdict:
+    def judge(self, task: Task, kernel: Kernel, settings: EvaluatorConfig) -> Verdict:
         """Judge one kernel; raises `WorkerLost`, or the `KbexpError` that the worker names."""
         request = {
             "id": kernel.id,
             "task": {"name": task.name, "source": task.source},
             "kernel": kernel.source,
-            "settings": self._settings,
+            "settings": asdict(settings),
         }
         try:
             _stream(self._process.stdin).write(json.dumps(request) + "\n")
@@ -185,18 +185,22 @@ class LocalEvaluator:
         for thread in self._threads:
             thread.join(CLOSE_TIMEOUT_S)
 
-    def submit(self, task: Task, kernel: Kernel) -> Future[Verdict]:
+    def submit(
+        self, task: Task, kernel: Kernel, settings: EvaluatorConfig | None = None
+    ) -> Future[Verdict]:
         """Queue one kernel."""
-        job = Job(task, kernel)
+        job = Job(task, kernel, settings or self._settings)
         if self._refused is not None:
             job.future.set_exception(self._refused)
         else:
             self._jobs.put(job)
         return job.future
 
-    def evaluate(self, task: Task, kernel: Kernel) -> Verdict:
+    def evaluate(
+        self, task: Task, kernel: Kernel, settings: EvaluatorConfig | None = None
+    ) -> Verdict:
         """Judge one kernel and wait for its verdict."""
-        return self.submit(task, kernel).result()
+        return self.submit(task, kernel, settings).result()
 
     def evaluate_batch(self, task: Task, kernels: Sequence[Kernel]) -> list[Verdict]:
         """Judge several kernels; verdicts come in the order of the kernels."""
@@ -230,7 +234,7 @@ class LocalEvaluator:
             worker = self._workers[index]
             assert worker is not None
             try:
-                verdict = worker.judge(job.task, job.kernel)
+                verdict = worker.judge(job.task, job.kernel, job.settings)
             except KbexpError as error:
                 job.future.set_exception(error)
                 return

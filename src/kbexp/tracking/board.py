@@ -6,6 +6,10 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from kbexp.events import (
+    BaselineBegun,
+    BaselineJudged,
+    ConfirmationBegun,
+    Confirmed,
     DuplicateFound,
     EvaluationBegun,
     Event,
@@ -16,7 +20,8 @@ from kbexp.events import (
     VerdictReached,
 )
 from kbexp.summary import RunSummary
-from kbexp.tracking.plain import outcome
+from kbexp.tracking.figures import ratio
+from kbexp.tracking.plain import outcome, sizes_words
 from kbexp.tracking.run_info import RunInfo
 from kbexp.tracking.text import one_line
 from kbexp.verdict import Status, Verdict
@@ -26,13 +31,17 @@ MAX_ROWS = 12
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One of the last things that happened; `kind` is a status, or what became of a proposal."""
+    """One of the last things that happened; `kind` is a status, or what became of a proposal.
+
+    `mark` stands in the place of the number where a verdict is none of the search's.
+    """
 
     kind: Status | str
     evaluation: int | None = None
     verdict: Verdict | None = None
     detail: str = ""
     best: bool = False
+    mark: str = ""
 
 
 @dataclass(slots=True)
@@ -45,6 +54,7 @@ class Board:
     climb: list[tuple[int, float]] = field(default_factory=list)
     asked: set[int] = field(default_factory=set)
     judging: set[str] = field(default_factory=set)
+    confirming: set[str] = field(default_factory=set)
     device: str = ""
 
     def __post_init__(self) -> None:
@@ -58,6 +68,7 @@ class Board:
             case RunStarted() | RunEnded():
                 self.asked.clear()
                 self.judging.clear()
+                self.confirming.clear()
             case ProposalAsked():
                 self.asked.add(event.number)
             case ProposalReceived():
@@ -73,8 +84,32 @@ class Board:
             case VerdictReached():
                 self.judging.discard(event.verdict.kernel_id)
                 self._verdict(event.verdict, self.summary.best is not before)
+            case ConfirmationBegun():
+                self.confirming.add(event.kernel_id)
+            case Confirmed():
+                self.confirming.discard(event.verdict.kernel_id)
+                self.rows.append(self._again(event))
+            case BaselineBegun():
+                self.confirming.add(event.name)
+            case BaselineJudged():
+                self.confirming.discard(event.name)
+                name = one_line(event.name.replace("_", "."), 40)
+                words = "" if event.verdict.correct else f"  {outcome(event.verdict)}"
+                row = Row(event.verdict.status, None, event.verdict, f"{name}{words}", mark="base")
+                self.rows.append(row)
             case _:
                 pass
+
+    def _again(self, event: Confirmed) -> Row:
+        verdict = event.verdict
+        if not verdict.correct:
+            detail = outcome(verdict)
+        elif event.sizes:
+            detail = f"with {sizes_words(event.sizes)}"
+        else:
+            searched = self.summary.speedup_of(verdict.kernel_id)
+            detail = f"{ratio(searched)} when searched" if searched else ""
+        return Row(verdict.status, None, verdict, detail, mark="again")
 
     def _verdict(self, verdict: Verdict, changed: bool) -> None:
         best = self.summary.best

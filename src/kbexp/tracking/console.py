@@ -63,7 +63,7 @@ class Console:
             self._past = False
             self._print(
                 f"resumed after {self._summary.evaluations} evaluations, "
-                f"{best_words(self._summary.best)}"
+                f"{best_words(self._summary)}"
             )
         self._summary.apply(event)
         if self._verbose or not self._passed_over(event):

@@ -16,10 +16,10 @@ def final_files(run: RunInfo, summary: RunSummary) -> dict[str, str]:
     left there, or that is not written yet, is made from the events.
     """
     files = {}
-    best = summary.best
-    if best is not None and best.source:
+    best = summary.winner
+    if best is not None and best.searched.source:
         written = _text(run.folder / "best_kernel.py")
-        source = best.source.encode("utf-8", "replace").decode()
+        source = best.searched.source.encode("utf-8", "replace").decode()
         files["best_kernel.py"] = written if written.startswith(source) else source
     written, made = _text(run.folder / "result.json"), summary.to_record()
     fresh = _same(written, made)

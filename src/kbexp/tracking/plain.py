@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from kbexp.events import (
+    BaselineBegun,
+    BaselineJudged,
+    ConfirmationBegun,
+    Confirmed,
     DuplicateFound,
     EvaluationBegun,
     Event,
@@ -15,12 +21,12 @@ from kbexp.events import (
     StepDone,
     VerdictReached,
 )
-from kbexp.summary import Judged, RunSummary
-from kbexp.tracking.figures import count, dollars, duration, interval, milliseconds
+from kbexp.summary import RunSummary
+from kbexp.tracking.figures import count, dollars, duration, interval, milliseconds, ratio
 from kbexp.tracking.text import one_line
 from kbexp.verdict import Verdict
 
-QUIET = (ProposalAsked, EvaluationBegun)
+QUIET = (ProposalAsked, EvaluationBegun, ConfirmationBegun)
 """Events that say only that something has begun."""
 
 
@@ -45,12 +51,19 @@ def status_words(verdict: Verdict) -> str:
     return str(verdict.status).replace("_", " ")
 
 
-def best_words(best: Judged | None) -> str:
+def best_words(summary: RunSummary) -> str:
     """Return the best so far in a few words."""
+    best = summary.winner
     if best is None:
         return "no correct kernel yet"
     speedup = best.verdict.speedup
-    return f"best {interval(speedup)}" if speedup else f"best score {best.score:.4g}"
+    words = f"best {interval(speedup)}" if speedup else f"best score {best.score:.4g}"
+    return f"{words} confirmed" if best.confirmed is not None else words
+
+
+def sizes_words(sizes: Mapping[str, Any]) -> str:
+    """Return the constants that are set otherwise, as in rows=64."""
+    return one_line(", ".join(f"{name}={value}" for name, value in sizes.items()), 60)
 
 
 def _what(event: Event, summary: RunSummary) -> str:
@@ -67,7 +80,7 @@ def _what(event: Event, summary: RunSummary) -> str:
             verdict = event.verdict
             return (
                 f"verdict {summary.verdicts}  kernel {one_line(verdict.kernel_id[:8])}  "
-                f"{status_words(verdict)}  {outcome(verdict)}  ({best_words(summary.best)})"
+                f"{status_words(verdict)}  {outcome(verdict)}  ({best_words(summary)})"
             )
         case DuplicateFound():
             held = f"kernel {one_line(event.kernel_id[:8])}"
@@ -76,17 +89,44 @@ def _what(event: Event, summary: RunSummary) -> str:
             return f"proposal {event.number} is {held} again"
         case StepDone():
             return (
-                f"step {event.step} done  {best_words(summary.best)}  {summary.evaluations} "
+                f"step {event.step} done  {best_words(summary)}  {summary.evaluations} "
                 f"evaluations, {summary.proposals} proposals, "
                 f"{dollars(summary.llm_usd + summary.gpu_usd)}"
+            )
+        case ConfirmationBegun():
+            return f"kernel {event.kernel_id[:8]} being judged again{_with(event.sizes)}"
+        case Confirmed():
+            return _again(event, summary)
+        case BaselineBegun():
+            return f"baseline {one_line(event.name, 40)} being judged"
+        case BaselineJudged():
+            verdict = event.verdict
+            known = ", from an earlier run" if event.cached else ""
+            return (
+                f"baseline {one_line(event.name, 40)}  {status_words(verdict)}  "
+                f"{outcome(verdict)}{known}"
             )
         case RunEnded():
             reason = f": {one_line(event.reason)}" if event.reason else ""
             return (
-                f"run {one_line(event.state, 20)}{reason}  {best_words(summary.best)}  "
+                f"run {one_line(event.state, 20)}{reason}  {best_words(summary)}  "
                 f"{summary.evaluations} evaluations, {summary.correct} correct, "
                 f"{duration(summary.wall_s)}, {dollars(summary.llm_usd + summary.gpu_usd)}"
             )
+
+
+def _again(event: Confirmed, summary: RunSummary) -> str:
+    verdict = event.verdict
+    searched = summary.speedup_of(verdict.kernel_id)
+    before = f" ({ratio(searched)} when searched)" if searched and not event.sizes else ""
+    return (
+        f"judged again{_with(event.sizes)}  kernel {one_line(verdict.kernel_id[:8])}  "
+        f"{status_words(verdict)}  {outcome(verdict)}{before}"
+    )
+
+
+def _with(sizes: Mapping[str, Any]) -> str:
+    return f" with {sizes_words(sizes)}" if sizes else ""
 
 
 def _proposal(event: ProposalReceived) -> str:

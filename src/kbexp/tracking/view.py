@@ -13,9 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from kbexp.tracking.board import Board, Row
-from kbexp.tracking.figures import count, dollars, duration, interval, milliseconds
+from kbexp.tracking.figures import count, dollars, duration, interval, milliseconds, ratio
 from kbexp.tracking.text import one_line
 from kbexp.verdict import Interval, Status
+from kbexp.winner import Winner
 
 MAX_WIDTH = 104
 BARS = "▁▂▃▄▅▆▇█"
@@ -94,7 +95,7 @@ def _where(board: Board, width: int) -> Text:
 
 
 def _headline(board: Board) -> RenderableType:
-    summary, best = board.summary, board.summary.best
+    summary, best = board.summary, board.summary.winner
     left = Text("best ", no_wrap=True, overflow="ellipsis")
     if best is None:
         left.append("no correct kernel yet", style="bright_black")
@@ -104,8 +105,7 @@ def _headline(board: Board) -> RenderableType:
             left.append(interval(speedup), style=f"bold {_speedup_style(speedup)}")
         if time_ms is not None:
             left.append(f"  {milliseconds(time_ms.value)}")
-        origin = "first kernel" if best.number is None else f"proposal {best.number}"
-        left.append(f"  {origin}", style="bright_black")
+        left.append(f"  {_standing(best)}", style="bright_black")
     state = one_line(summary.state, 20)
     grid = Table.grid(expand=True, padding=(0, 1))
     grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
@@ -115,6 +115,16 @@ def _headline(board: Board) -> RenderableType:
         return grid
     reason = Text(one_line(summary.reason), style="italic", no_wrap=True, overflow="ellipsis")
     return Group(grid, reason)
+
+
+def _standing(best: Winner) -> str:
+    """Return where the best kernel came from, and what became of the search's figure for it."""
+    number, searched = best.searched.number, best.searched.verdict.speedup
+    origin = "first kernel" if number is None else f"proposal {number}"
+    if best.confirmed is None:
+        return origin
+    before = f", {ratio(searched.value)} when searched" if searched is not None else ""
+    return f"confirmed{before}  {origin}"
 
 
 def _climb(board: Board, width: int) -> Text:
@@ -198,6 +208,8 @@ def _tally(board: Board) -> Text:
         parts.append(Text(f"judging {len(board.judging)}", style="bold cyan"))
     if board.asked:
         parts.append(Text(f"asking for {len(board.asked)}", style="bold cyan"))
+    if board.confirming:
+        parts.append(Text(f"judging {len(board.confirming)} after the search", style="bold cyan"))
     by_count = sorted(summary.statuses.items(), key=lambda item: -item[1])
     parts += [Text(f"{n} {_word(kind)}", style=KIND_STYLES[kind]) for kind, n in by_count if n]
     if summary.duplicates:
@@ -210,7 +222,7 @@ def _tally(board: Board) -> Text:
 def _row(row: Row) -> Text:
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append("★" if row.best else " ", style="bold green")
-    line.append(f"{row.evaluation or '':>4}  ", style="bright_black")
+    line.append(f"{row.mark or row.evaluation or '':>5}  ", style="bright_black")
     line.append(f"{_word(row.kind):<15}", style=KIND_STYLES.get(row.kind, ""))
     verdict = row.verdict
     if verdict is None or not verdict.correct:
@@ -220,6 +232,8 @@ def _row(row: Row) -> Text:
         line.append(f"{interval(verdict.speedup):<22}", style=style)
     if verdict.time_ms is not None:
         line.append(f"{milliseconds(verdict.time_ms.value):>9}")
+    if row.detail:
+        line.append(f"  {row.detail}", style="bright_black")
     return line
 
 

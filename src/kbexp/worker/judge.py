@@ -7,9 +7,11 @@ from typing import Any
 
 from kbexp.config import EvaluatorConfig
 from kbexp.worker import wire
+from kbexp.worker.gauge import gauge
 from kbexp.worker.judgement import Judgement, new_problem, new_seed
-from kbexp.worker.machine import environment
+from kbexp.worker.machine import environment, global_state
 from kbexp.worker.reference import BadTask, Reference
+from kbexp.worker.work import reference_work
 
 
 def main(order: dict[str, Any], fds: list[int]) -> None:
@@ -19,20 +21,23 @@ def main(order: dict[str, Any], fds: list[int]) -> None:
     the leashes of both.
     """
     channel = socket.socket(fileno=fds[0])
+    state = global_state()  # Before the task, whose module might change it.
     try:
         reference = Reference(order["source"], order["device"], order["inside"])
         examined = reference.try_out(new_seed())
     except BadTask as error:
         wire.send(channel, {"bad_task": str(error)})
         return
-    found = environment(order["device"])
+    found = environment(order["device"]) | state
+    if order["device"] == "cpu":
+        found |= order["peaks"] or gauge()
     if examined.faults:
         found["task_faults"] = "; ".join(examined.faults)
     wire.send(channel, {"loaded": True, "environment": found})
     device, trials = order["device"], order["trials"]
+    problem = new_problem(reference, examined, device, trials)
+    work = reference_work(reference, problem)
     while True:
-        # Made before it is asked for: that is time in which the device would only wait.
-        problem = new_problem(reference, examined, device, trials)
         try:
             asked, lent = wire.receive(channel)
         except wire.Closed:
@@ -46,4 +51,6 @@ def main(order: dict[str, Any], fds: list[int]) -> None:
             outcome = judgement.outcome(asked["source"], order["source"])
         finally:
             judgement.close()
-        wire.send(channel, outcome.to_record())
+        wire.send(channel, outcome.on(work).to_record())
+        # Made before it is asked for: that is time in which the device would only wait.
+        problem = new_problem(reference, examined, device, trials)

@@ -14,6 +14,7 @@ from kbexp.config import EvaluatorConfig
 from kbexp.verdict import Phase, Status
 from kbexp.worker.arena import Arena
 from kbexp.worker.clocks import Agreement, compare_clocks
+from kbexp.worker.conditions import Conditions
 from kbexp.worker.examination import Examination
 from kbexp.worker.feed import Feed
 from kbexp.worker.memory import Lending, slots_for, trials_for
@@ -118,6 +119,7 @@ class Judgement:
         self._checked = 0
         self._random = random.Random(new_seed())
         self._lending = Lending(device)
+        self._conditions = Conditions(device)
         self._feeds: dict[Side, Feed] = {}
         self._looked_at: set[Side] = set()
         self._called_ns = 0
@@ -133,7 +135,8 @@ class Judgement:
         started = timing_started = time.monotonic()
         try:
             self._load(kernel, task)
-            kernel_ns = self._check_correctness()
+            with self._conditions.growth():
+                kernel_ns = self._check_correctness()
             timing_started = time.monotonic()
             outcome = self._time(kernel_ns)
         except Stop as stop:
@@ -207,11 +210,13 @@ class Judgement:
         warm = self._pair(calls_per_block(max(kernel_ns, reference_ns), self._settings))
         calls = calls_per_block(max(min(b.times_ns) for b in warm.values()), self._settings)
         watch = Stopwatch(self._settings, self._random.getrandbits(32))
+        self._conditions.begin()
         while not watch.enough() or self._too_little_checked(watch):
             pair = self._pair(calls, check=watch.enough())
             watch.add(pair[self._kernel].times_ns, pair[self._baseline].times_ns)
             for side, block in pair.items():
                 side.clock.add(watch.last_ms(side is self._kernel), block.judged_ns / calls / 1e6)
+        conditions = self._conditions.end()
         agreement = self._agreement()
         watch.charge(agreement.charged_ms)
         figures = watch.figures()
@@ -228,7 +233,9 @@ class Judgement:
                 "called_s": self._called_ns / 1e9,
                 "checked": self._checked,
                 "unreported_ms": agreement.unreported_ms,
+                **self._conditions.figures(figures.time_ms.value),
             },
+            conditions=conditions,
         )
 
     def _too_little_checked(self, watch: Stopwatch) -> bool:
@@ -290,11 +297,12 @@ class Judgement:
             self._arena(side).poison(slot)
         self._lending.settle()
         side.let_go()
-        block = (
-            self._call_each(side, slots, chosen)
-            if self._device == "cpu"
-            else self._call_all(side, slots)
-        )
+        with self._conditions.calls(side is self._kernel):
+            block = (
+                self._call_each(side, slots, chosen)
+                if self._device == "cpu"
+                else self._call_all(side, slots)
+            )
         side.hold()
         for slot in chosen if side is self._kernel else ():
             self._check(side, slot)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
+from kbexp.worker.conditions import gpu_of
+
 
 def environment(device: str) -> dict[str, str]:
     """Return the fingerprint of this machine and process; may make a CUDA context."""
@@ -23,8 +25,38 @@ def environment(device: str) -> dict[str, str]:
         major, minor = torch.cuda.get_device_capability(device)
         found["compute_capability"] = f"{major}.{minor}"
         found["cuda"] = str(torch.version.cuda)
-        found["memory_bytes"] = str(torch.cuda.get_device_properties(device).total_memory)
+        properties = torch.cuda.get_device_properties(device)
+        found["memory_bytes"] = str(properties.total_memory)
+        found["l2_bytes"] = str(getattr(properties, "L2_cache_size", 0))
+        gpu = gpu_of(device)
+        driver = gpu.driver if gpu is not None else None
+        if driver is not None:
+            found["driver"] = driver
     return found
+
+
+def global_state() -> dict[str, str]:
+    """Return torch's settings that can change a kernel's speed or its answers.
+
+    Those of a fresh process, where nothing has touched them yet: both runners start from the same.
+    """
+    import torch
+
+    cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    return {
+        "threads": str(torch.get_num_threads()),
+        "interop_threads": str(torch.get_num_interop_threads()),
+        "default_dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "tf32_matmul": _said(cuda.allow_tf32),
+        "tf32_cudnn": _said(cudnn.allow_tf32),
+        "cudnn_benchmark": _said(cudnn.benchmark),
+        "deterministic": _said(torch.are_deterministic_algorithms_enabled()),
+    }
+
+
+def _said(flag: object) -> str:
+    return "yes" if flag else "no"
 
 
 def device_name(device: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from kbexp.verdict import Interval, Phase, Status
+from kbexp.worker.work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,8 @@ class Outcome:
     """How judging ended.
 
     `died` names the runner whose process ended, if one did; `again` asks for one more try, the
-    judge having learned what does not work on this machine. `transport` is how tensors crossed.
+    judge having learned what does not work on this machine. `transport` is how tensors crossed,
+    `conditions` what the device and the machine were like meanwhile.
     """
 
     status: Status
@@ -28,8 +30,19 @@ class Outcome:
     reference_ms: Interval | None = None
     speedup: Interval | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    conditions: Mapping[str, str] = field(default_factory=dict)
     correctness_s: float = 0.0
     timing_s: float = 0.0
+
+    def on(self, work: Work | None) -> Outcome:
+        """Return the outcome with the task's work beside its times, where it has both."""
+        if work is None or self.time_ms is None:
+            return self
+        return replace(
+            self,
+            metrics={**self.metrics, **work.metrics()},
+            conditions={**self.conditions, **work.environment()},
+        )
 
     def to_record(self) -> dict[str, Any]:
         """Return the outcome as a JSON object."""

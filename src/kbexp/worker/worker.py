@@ -23,6 +23,7 @@ from kbexp.task import Task
 from kbexp.verdict import Phase, Phases, Status, Verdict
 from kbexp.worker import wire
 from kbexp.worker.build import BuildCache, toolchain, wants_build
+from kbexp.worker.gauge import PEAKS
 from kbexp.worker.nursery import Nursery, end_all
 from kbexp.worker.outcome import Outcome
 from kbexp.worker.processes import Child
@@ -159,6 +160,7 @@ class Worker:
             "source": task.source,
             "device": self.device,
             "trials": settings.correctness_trials,
+            "peaks": {k: v for k, v in self.environment.items() if k in PEAKS},
         }
         # CUDA lends no memory out of a namespace; the judge is trusted, the runners are not.
         level = "process" if self.device != "cpu" else None
@@ -272,5 +274,9 @@ class Worker:
             speedup=outcome.speedup,
             metrics=outcome.metrics,
             phases=Phases(queue_s, build_s, outcome.correctness_s, outcome.timing_s),
-            environment={**self.environment, "transport": outcome.transport},
+            environment={
+                **self.environment,
+                **outcome.conditions,
+                "transport": outcome.transport,
+            },
         )

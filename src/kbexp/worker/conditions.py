@@ -1,0 +1,235 @@
+"""What the device and the machine were like while a kernel was timed.
+
+A figure is no better than the conditions that it was taken under, and a kernel's author can see
+neither a clock that fell nor a neighbour that took the processor away. So the judge looks at both
+before and after timing, and says so where they moved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kbexp.worker import nvml
+
+CLOCK_MOVED = 0.05
+"""The share by which the SM clock may move unremarked.
+
+Clocks go in steps of 15 MHz, below 1 % of a recent device's, and wander by a few of them from
+moment to moment. Five in a hundred are more than that, and more than the width that an interval
+of the speedup is measured down to.
+"""
+
+TEMPERATURE_MOVED_C = 15
+"""The degrees that a device may warm up unremarked: more than a few seconds of work add to one
+that has worked before, less than the way from a cold device to a warm one."""
+
+STEAL_SHARE = 0.03
+"""The share of the processor's busy time that other machines may take from a virtual one."""
+
+FEWEST_STEAL_TICKS = 5
+"""Fewer ticks (hundredths of a second) of steal are too coarse a figure to warn of."""
+
+SHORTEST_ENERGY_S = 0.2
+"""Energy counters move in steps of up to a tenth of a second; below two they say nothing."""
+
+_CPU = "/sys/devices/system/cpu"
+_MOST_CORES_ASKED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The state of things at one moment; ticks are those of all processors together."""
+
+    busy_ticks: int
+    stolen_ticks: int
+    gpu: nvml.Reading | None
+
+
+class Conditions:
+    """Looks before and after, and measures memory and energy in between; for one evaluation."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._gpu = None if device == "cpu" else gpu_of(device)
+        self._before: Look | None = None
+        self._grown_bytes: int | None = None
+        self._energy_j = 0.0
+        self._blocks_s = 0.0
+
+    @contextlib.contextmanager
+    def growth(self) -> Iterator[None]:
+        """Surround the kernel's first calls: what the device's memory grows by is the kernel's."""
+        before = held_by_others(self._device)
+        yield
+        after = held_by_others(self._device)
+        if before is not None and after is not None:
+            self._grown_bytes = max(0, after - before)
+
+    def begin(self) -> None:
+        """Timing begins."""
+        self._before = self._look()
+
+    @contextlib.contextmanager
+    def calls(self, of_kernel: bool) -> Iterator[None]:
+        """Surround calls; the energy of a kernel's counts, once timing has begun."""
+        if self._gpu is None or self._before is None or not of_kernel:
+            yield
+            return
+        before, started = self._gpu.energy_j(), time.monotonic()
+        yield
+        after = self._gpu.energy_j()
+        if before is not None and after is not None:
+            self._energy_j += after - before
+            self._blocks_s += time.monotonic() - started
+
+    def figures(self, time_ms: float) -> dict[str, float]:
+        """Return what was measured, for a kernel that takes `time_ms`.
+
+        `peak_device_bytes`; `power_w`, the mean while the kernel was called, and `energy_j`, that
+        power over one call's time.
+        """
+        found = {}
+        if self._grown_bytes is not None:
+            found["peak_device_bytes"] = float(self._grown_bytes)
+        if self._blocks_s >= SHORTEST_ENERGY_S and self._energy_j > 0:
+            found["power_w"] = self._energy_j / self._blocks_s
+            found["energy_j"] = found["power_w"] * time_ms / 1e3
+        return found
+
+    def end(self) -> dict[str, str]:
+        """Timing is over: return what is to be known of it, `warning` among it where one is due."""
+        if self._before is None:
+            return {}
+        after = self._look()
+        found = processor_state()
+        if after.gpu is not None:
+            found |= _gpu_state(self._before.gpu or nvml.Reading(), after.gpu)
+        share, ticks = _steal(self._before, after)
+        found["steal_share"] = f"{share:.3g}"
+        warnings = gpu_warnings(self._before.gpu, after.gpu)
+        if share > STEAL_SHARE and ticks >= FEWEST_STEAL_TICKS:
+            warnings.append(
+                f"other machines took {share:.0%} of the processor's time while it was timed"
+            )
+        if warnings:
+            found["warning"] = "; ".join(warnings)
+        return found
+
+    def _look(self) -> Look:
+        busy, stolen = processor_ticks()
+        return Look(busy, stolen, self._gpu.read() if self._gpu is not None else None)
+
+
+def held_by_others(device: str) -> int | None:
+    """Return the bytes of a device's memory that are not this process's tensors; None on a CPU."""
+    if device == "cpu":
+        return None
+    import torch
+
+    free, total = torch.cuda.mem_get_info(device)
+    return int(total - free - torch.cuda.memory_reserved(device))
+
+
+@functools.cache
+def gpu_of(device: str) -> nvml.Device | None:
+    """Return the driver's view of one of torch's CUDA devices, None where there is none."""
+    import torch
+
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    return nvml.open_device("" if uuid is None else f"GPU-{uuid}")
+
+
+def gpu_warnings(before: nvml.Reading | None, after: nvml.Reading | None) -> list[str]:
+    """Return what happened to a device between two looks that its figures may suffer from."""
+    warnings: list[str] = []
+    if before is None or after is None:
+        return warnings
+    clocks = before.sm_mhz or 0, after.sm_mhz or 0
+    if min(clocks) > 0 and max(clocks) - min(clocks) > CLOCK_MOVED * max(clocks):
+        warnings.append(
+            f"the SM clock moved from {clocks[0]} to {clocks[1]} MHz while it was timed"
+        )
+    warmed = abs((after.temperature_c or 0) - (before.temperature_c or 0))
+    if before.temperature_c and after.temperature_c and warmed > TEMPERATURE_MOVED_C:
+        warnings.append(
+            f"the device's temperature went from {before.temperature_c} to {after.temperature_c} "
+            "°C while it was timed"
+        )
+    slowed = nvml.slowed_by((after.slowed_by or 0) & ~nvml.POWER_CAP)
+    if slowed:
+        warnings.append(f"the device was slowed down: {', '.join(slowed)}")
+    return warnings
+
+
+def _gpu_state(before: nvml.Reading, after: nvml.Reading) -> dict[str, str]:
+    figures = {
+        "sm_mhz_before": before.sm_mhz,
+        "sm_mhz": after.sm_mhz,
+        "sm_mhz_max": after.sm_max_mhz,
+        "memory_mhz": after.memory_mhz,
+        "memory_mhz_max": after.memory_max_mhz,
+        "temperature_c_before": before.temperature_c,
+        "temperature_c": after.temperature_c,
+        "power_w": after.power_w,
+    }
+    found = {name: f"{value:g}" for name, value in figures.items() if value is not None}
+    if after.slowed_by is not None:
+        found["slowed_by"] = ", ".join(nvml.slowed_by(after.slowed_by)) or "nothing"
+    return found
+
+
+def processor_ticks() -> tuple[int, int]:
+    """Return the ticks in which the machine's processors worked, and those stolen from them.
+
+    Steal is what the host of a virtual machine gave to others (proc(5), /proc/stat). Zeros where
+    the system does not say.
+    """
+    words = _text("/proc/stat").partition("\n")[0].split()
+    if len(words) < 9 or words[0] != "cpu":
+        return 0, 0
+    user, nice, system, _, _, interrupts, soft, stolen = map(int, words[1:9])
+    return user + nice + system + interrupts + soft, stolen
+
+
+def _steal(before: Look, after: Look) -> tuple[float, int]:
+    stolen = after.stolen_ticks - before.stolen_ticks
+    wanted = after.busy_ticks - before.busy_ticks + stolen
+    return (stolen / wanted if wanted > 0 else 0.0), stolen
+
+
+def processor_state() -> dict[str, str]:
+    """Return load average, governor and clock of the processor, as far as they are known."""
+    found = {"load_average": _text("/proc/loadavg").partition(" ")[0]}
+    cores = sorted(os.sched_getaffinity(0))[:_MOST_CORES_ASKED]
+    found["governor"] = _text(f"{_CPU}/cpu{cores[0]}/cpufreq/scaling_governor").strip()
+    clocks = [_text(f"{_CPU}/cpu{core}/cpufreq/scaling_cur_freq").strip() for core in cores]
+    mhz = [int(clock) / 1e3 for clock in clocks if clock.isdigit()] or _clocks(set(cores))
+    if mhz:
+        found["processor_mhz"] = f"{sum(mhz) / len(mhz):.0f}"
+    return {name: value for name, value in found.items() if value}
+
+
+def _clocks(cores: set[int]) -> list[float]:
+    """Return the clocks of processors from /proc/cpuinfo, where virtual machines have them."""
+    found, core = [], -1
+    for line in _text("/proc/cpuinfo").splitlines():
+        name, _, value = line.partition(":")
+        with contextlib.suppress(ValueError):
+            if name.strip() == "processor":
+                core = int(value)
+            elif name.strip() == "cpu MHz" and core in cores:
+                found.append(float(value))
+    return found
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""

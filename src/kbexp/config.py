@@ -30,12 +30,14 @@ class SizeClass(StrEnum):
 class GpuConfig:
     """A device. Rates are the vendor's peaks: bytes a second, and operations a second by type.
 
-    `source` says where the peaks and the price come from; None is "not known".
+    `source` says where the peaks and the price come from; None is "not known". `own_names` are
+    what such devices call themselves: the peaks hold for a device that bears one of these names.
     """
 
     name: str = "???"
     provider: Provider = Provider.cpu
     device_name: str = ""
+    own_names: list[str] = field(default_factory=list)
     compute_capability: str | None = None
     count: int = 1
     sizes: SizeClass = SizeClass.cpu
@@ -183,11 +185,15 @@ class LoggerConfig:
 
 
 class Metric(StrEnum):
-    """What a search maximises."""
+    """What a search can maximise by name; `kbexp.score` says what each of them is."""
 
     speedup = "speedup"
     speedup_low = "speedup_low"
     inverse_runtime = "inverse_runtime"
+    bandwidth = "bandwidth"
+    share_of_bound = "share_of_bound"
+    energy = "energy"
+    peak_memory = "peak_memory"
 
 
 @dataclass
@@ -235,7 +241,11 @@ class BaselinesConfig:
 
 @dataclass
 class RunConfig:
-    """One run: a task, a device, an algorithm, a model, a seed."""
+    """One run: a task, a device, an algorithm, a model, a seed.
+
+    `metric` is a name of `Metric`, the dotted path of a function (Verdict) -> float, or that path
+    under `_target_` with the function's other arguments beside it.
+    """
 
     gpu: GpuConfig = field(default_factory=GpuConfig)
     algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
@@ -246,7 +256,7 @@ class RunConfig:
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
     baselines: BaselinesConfig = field(default_factory=BaselinesConfig)
-    metric: Metric = Metric.speedup
+    metric: Any = "speedup"
     seed: int = 0
     project: str = "kbexp"
     run_name: str | None = None

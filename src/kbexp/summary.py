@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from kbexp.budget import Spending
-from kbexp.config import Metric
 from kbexp.events import (
     BaselineJudged,
     Confirmed,
@@ -21,23 +20,17 @@ from kbexp.events import (
     StepDone,
     VerdictReached,
 )
+from kbexp.score import score_for
 from kbexp.verdict import Interval, Record, Status, Verdict
 from kbexp.winner import Confirmation, Judged, Winner, winner
 
 
-def score(verdict: Verdict, metric: Metric = Metric.speedup) -> float | None:
-    """Return what a search maximises, or None where the kernel is not correct or was not timed.
+def score(verdict: Verdict, metric: object = "speedup") -> float | None:
+    """Return what a search maximises, or None where the kernel is not correct or has no figure.
 
-    `inverse_runtime` is calls of `forward` a second.
+    `metric` is what `kbexp.score.score_for` takes.
     """
-    if not verdict.correct:
-        return None
-    if metric is Metric.inverse_runtime:
-        time_ms = verdict.time_ms
-        return 1e3 / time_ms.value if time_ms is not None and time_ms.value > 0 else None
-    if verdict.speedup is None:
-        return None
-    return verdict.speedup.low if metric is Metric.speedup_low else verdict.speedup.value
+    return score_for(metric)(verdict) or None
 
 
 @dataclass(slots=True)
@@ -64,7 +57,7 @@ class RunSummary:
     """
 
     gpu_usd_per_s: float = 0.0
-    metric: Metric = Metric.speedup
+    metric: object = "speedup"
     state: str = "running"
     reason: str = ""
     step: int = 0
@@ -86,7 +79,7 @@ class RunSummary:
         events: Iterable[Event],
         *,
         gpu_usd_per_s: float = 0.0,
-        metric: Metric = Metric.speedup,
+        metric: object = "speedup",
     ) -> RunSummary:
         """Fold a whole journal."""
         summary = cls(gpu_usd_per_s=gpu_usd_per_s, metric=metric)

@@ -26,6 +26,7 @@ from kbexp.budget import Budget
 from kbexp.config import Provider, RunConfig
 from kbexp.errors import EvaluatorUnavailable, KbexpError
 from kbexp.events import Event, RunEnded, RunStarted
+from kbexp.score import check_metric
 from kbexp.task import Task
 from kbexp.tracking import Journal, RunInfo, Tracker, read, trackers
 
@@ -114,6 +115,7 @@ class Run:
         check_confirm(config.confirm)
         check_baselines(config.baselines)
         validate(config.algorithm)
+        check_metric(config.metric, config.gpu.provider)
         allowed_languages(config.llm.language, device_facts(config.gpu))
         chosen = trackers(config.logger, self._info)
         budget = Budget(config.budget, gpu_usd_per_s=config.gpu.price_usd_per_s)

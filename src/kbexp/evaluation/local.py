@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
@@ -129,14 +129,19 @@ class LocalEvaluator:
     """An `Evaluator` over the CPU or the CUDA devices of this machine.
 
     `devices` holds, for each worker, torch's device name and the value of CUDA_VISIBLE_DEVICES
-    for it (None: as it is). A worker that dies is started again and its kernel judged again; a
-    kernel that takes `MOST_DEATHS` workers along ends the evaluator.
+    for it (None: as it is). `complete` is applied to every verdict. A worker that dies is started
+    again and its kernel judged again; a kernel that takes `MOST_DEATHS` workers along ends the
+    evaluator.
     """
 
     def __init__(
-        self, devices: Sequence[tuple[str, str | None]], settings: EvaluatorConfig
+        self,
+        devices: Sequence[tuple[str, str | None]],
+        settings: EvaluatorConfig,
+        complete: Callable[[Verdict], Verdict] = lambda verdict: verdict,
     ) -> None:
         self._devices = list(devices)
+        self._complete = complete
         self._settings = settings
         self._jobs: queue.Queue[Job | None] = queue.Queue()
         self._threads: list[threading.Thread] = []
@@ -255,7 +260,7 @@ class LocalEvaluator:
                 self._start(index)
                 continue
             self._name = verdict.device
-            job.future.set_result(verdict)
+            job.future.set_result(self._complete(verdict))
             return
 
     def _refuse(self, error: KbexpError) -> None:

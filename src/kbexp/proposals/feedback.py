@@ -11,8 +11,14 @@ _MAX_REASONS = 6
 _MAX_REASON_CHARS = 600
 _MAX_METRICS = 12
 
-# How a figure was got, which its interval says already.
-_BOOKKEEPING = ("calls", "pairs")
+# How a figure was got, which its interval says already, and figures that stand in a sentence.
+_BOOKKEEPING = (
+    "calls", "called_s", "checked", "pairs", "unreported_ms", "bytes", "nonzero_bytes", "flops",
+    "bound_ms", "bound_speedup", "share_of_bound", "bandwidth_bytes_per_s", "flops_per_s",
+)  # fmt: skip
+
+_LITTLE_LEFT = 0.85
+"""A share of the bound above which nothing worth the trouble is left."""
 
 _HEADLINES = {
     Status.CORRECT: "Success: the kernel is correct.",
@@ -74,6 +80,7 @@ def _performance(verdict: Verdict) -> list[str]:
     if verdict.speedup is not None:
         parts.append(f"Speedup over the reference: {_interval(verdict.speedup)}.")
         parts.append(_meaning(verdict.speedup))
+    parts += _left(verdict)
     metrics = [
         f"{name}={value:.4g}"
         for name, value in sorted(verdict.metrics.items())
@@ -91,6 +98,34 @@ def _meaning(speedup: Interval) -> str:
     if speedup.high < 1.0:
         return "It is slower than the reference; find out what it does more of than it must."
     return "It is faster than the reference beyond the noise; find what bounds it now."
+
+
+def _left(verdict: Verdict) -> list[str]:
+    """Say how much faster a kernel could be, where the device's peaks are known."""
+    metrics, environment = verdict.metrics, verdict.environment
+    bound_ms, share = metrics.get("bound_ms"), metrics.get("share_of_bound")
+    if not bound_ms or not share or not math.isfinite(share) or share > 1:
+        return []  # Above 1 the bound does not hold here: caches, structure, fewer operations.
+    if environment.get("bound_by") == "arithmetic":
+        limit = (
+            f"With as many operations as the reference does ({metrics.get('flops', 0.0):.3g} a "
+            f"call), this device needs at least {bound_ms:.4g} ms"
+        )
+        past = "; only fewer operations lead past that"
+    else:
+        limit = (
+            f"This task has to move {metrics.get('bytes', 0.0):.4g} bytes, for which this device "
+            f"needs at least {bound_ms:.4g} ms"
+        )
+        past = ""
+    if environment.get("peaks") == "measured":
+        limit += " by what was measured on it (data that stays in its caches can move faster)"
+    if "bound_speedup" in metrics:
+        limit += f": at most {metrics['bound_speedup']:.3g} times the reference's speed"
+    reached = f"The kernel is at {share:.0%} of that bound"
+    if share >= _LITTLE_LEFT:
+        reached += "; little is left to gain"
+    return [f"{limit}{past}.", f"{reached}."]
 
 
 def _interval(interval: Interval) -> str:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from kbexp.config import BudgetConfig, Metric
+from kbexp.config import BudgetConfig
+from kbexp.errors import KbexpError
+from kbexp.score import score_for
 from kbexp.summary import RunSummary
 
 JOURNAL_NAME = "journal.jsonl"
@@ -66,12 +68,19 @@ class RunInfo:
         return value
 
     def summary(self) -> RunSummary:
-        """Return an empty summary that counts as this run's settings say."""
+        """Return an empty summary that counts as this run's settings say.
+
+        By speedup where the run's metric is a function that is not to be found here.
+        """
         price = self.setting("gpu.price_usd_per_s")
         metric = self.setting("metric")
+        try:
+            score_for(metric)
+        except KbexpError:
+            metric = "speedup"
         return RunSummary(
             gpu_usd_per_s=float(price) if isinstance(price, int | float) else 0.0,
-            metric=Metric(str(metric)) if metric in set(Metric) else Metric.speedup,
+            metric=metric,
         )
 
     def public_config(self) -> dict[str, Any]:

@@ -181,3 +181,33 @@ def test_folders_of_the_dead_are_swept(tmp_path: Path, monkeypatch: pytest.Monke
     mine.mkdir()
     sweep_folders()
     assert (stale.exists(), mine.exists()) == (False, True)
+
+
+def test_calls_that_reach_out_are_refused(walled: Worker, task: Task) -> None:
+    # By number, as a kernel's native code would: ptrace, unshare with a new user namespace, keyctl.
+    libc = "__import__('ctypes').CDLL(None, use_errno=True)"
+    numbers = {"x86_64": (101, 272, 250), "aarch64": (117, 97, 219)}[os.uname().machine]
+    arguments = ((0, 0, 0, 0), (0x10000000,), (0, 0, 0, 0))
+    for number, values in zip(numbers, arguments, strict=True):
+        call = f"({libc}.syscall({number}, *{values}), __import__('ctypes').get_errno())"
+        assert told(walled, task, call) == "(-1, 1)"
+    # clone with a flag that asks for a user namespace; clone3 is said not to exist.
+    clone = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
+    assert told(walled, task, f"{libc}.syscall({clone}, 0x10000011, 0, 0, 0, 0)") == "-1"
+    errno = "__import__('ctypes').get_errno()"
+    assert told(walled, task, f"({libc}.syscall(435, 0, 0), {errno})") == "(-1, 38)"
+
+
+def test_threads_and_processes_can_still_be_started(walled: Worker, task: Task) -> None:
+    body = """
+        import subprocess, threading
+        done = []
+        thread = threading.Thread(target=done.append, args=(1,))
+        thread.start()
+        thread.join()
+        assert done == [1]
+        assert subprocess.run(["true"]).returncode == 0
+        return torch.softmax(x * self.weight, dim=-1)
+    """
+    verdict = walled.evaluate(task, kernel(body))
+    assert verdict.status is Status.CORRECT, verdict

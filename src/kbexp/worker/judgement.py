@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from kbexp.config import EvaluatorConfig
 from kbexp.verdict import Phase, Status
 from kbexp.worker.arena import Arena
-from kbexp.worker.clocks import Agreement, compare_clocks
+from kbexp.worker.clocks import Agreement, Waiting, compare_clocks
 from kbexp.worker.conditions import Conditions
 from kbexp.worker.examination import Examination
 from kbexp.worker.feed import Feed
@@ -210,6 +210,7 @@ class Judgement:
         warm = self._pair(calls_per_block(max(kernel_ns, reference_ns), self._settings))
         calls = calls_per_block(max(min(b.times_ns) for b in warm.values()), self._settings)
         watch = Stopwatch(self._settings, self._random.getrandbits(32))
+        waiting = Waiting()
         self._conditions.begin()
         while not watch.enough() or self._too_little_checked(watch):
             pair = self._pair(calls, check=watch.enough())
@@ -217,7 +218,7 @@ class Judgement:
             for side, block in pair.items():
                 side.clock.add(watch.last_ms(side is self._kernel), block.judged_ns / calls / 1e6)
         conditions = self._conditions.end()
-        agreement = self._agreement()
+        agreement = self._agreement(waiting.contended())
         watch.charge(agreement.charged_ms)
         figures = watch.figures()
         return Outcome(
@@ -242,10 +243,10 @@ class Judgement:
         """Return True where a kernel that looks faster has not been looked at often enough."""
         return self._checked < CHECKED_BLOCKS and watch.may_be_faster()
 
-    def _agreement(self) -> Agreement:
+    def _agreement(self, contended: bool) -> Agreement:
         """Compare the runners' clocks with this process's; a disagreement ends the evaluation."""
         flush_ms = 0.0 if self._device == "cpu" else flush_time_ms(self._device)
-        agreement = compare_clocks(self._kernel.clock, self._baseline.clock, flush_ms)
+        agreement = compare_clocks(self._kernel.clock, self._baseline.clock, flush_ms, contended)
         if agreement.rejected:
             raise Stop(Outcome(Status.REJECTED, Phase.TIMING, (str(agreement),)))
         return agreement

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kbexp.worker import syscalls
+from kbexp.worker import seccomp, syscalls
 
 LEVELS = ("namespaces", "user_namespaces", "process")
 SYSTEM_PATHS = (
@@ -225,6 +225,8 @@ def drop_rights(walls: Walls) -> None:
     if walls.level == "user_namespaces":
         syscalls.drop_capabilities()
     syscalls.forbid_new_privileges()
+    if not walls.trusted:
+        seccomp.refuse_calls()
     syscalls.die_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)

@@ -1,0 +1,100 @@
+"""A filter on the system calls of a process that is believed in nothing.
+
+Namespaces take files, processes and network away; this takes away the calls that reach into other
+processes or into parts of Linux where the way out of a namespace has been found before. A call
+that is refused fails with EPERM, as it does for want of rights, so that a library that merely
+tries it goes on. The list is that of Docker's default profile (github.com/moby/profiles), less
+what it leaves to processes with capabilities, which these have not.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from pathlib import Path
+
+_REFUSED = {
+    "x86_64": (
+        101, 310, 311,  # ptrace, process_vm_readv, process_vm_writev
+        165, 166, 155, 161, 272, 308,  # mount, umount2, pivot_root, chroot, unshare, setns
+        428, 429, 430, 431, 432, 433, 442,  # open_tree to fspick, mount_setattr
+        303, 304, 163, 167, 168, 169, 179,  # handles, acct, swapon, swapoff, reboot, quotactl
+        172, 173, 175, 176, 313, 246, 320,  # iopl, ioperm, modules, kexec
+        321, 298, 323, 248, 249, 250,  # bpf, perf_event_open, userfaultfd, keys
+        425, 426, 427,  # io_uring
+    ),
+    "aarch64": (
+        117, 270, 271, 40, 39, 41, 51, 97, 268, 428, 429, 430, 431, 432, 433, 442, 264, 265, 89,
+        224, 225, 142, 60, 105, 106, 273, 104, 294, 280, 241, 282, 217, 218, 219, 425, 426, 427,
+    ),
+}  # fmt: skip
+_CLONE = {"x86_64": 56, "aarch64": 220}
+_CLONE3 = 435
+_ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_X32 = 0x40000000
+_CLONE_NEWUSER = 0x10000000
+
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_ALLOW, _FAIL = 0x7FFF0000, 0x00050000
+_NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
+_PR_SET_SECCOMP, _MODE_FILTER = 22, 2
+
+
+def available() -> bool:
+    """Return whether `refuse_calls` has an effect here."""
+    known = os.uname().machine in _REFUSED
+    return known and Path("/proc/sys/kernel/seccomp/actions_avail").exists()
+
+
+def refuse_calls() -> None:
+    """Filter the calls of this process and of all that it starts, for good.
+
+    Needs `forbid_new_privileges` before. Does nothing where the filter is not `available`; raises
+    OSError where it is and fails.
+    """
+    if not available():
+        return
+    code = program(os.uname().machine)
+    buffer = ctypes.create_string_buffer(code)
+
+    class Program(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_ushort), ("code", ctypes.c_void_p))
+
+    order = Program(len(code) // 8, ctypes.addressof(buffer))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(order), 0, 0):
+        number = ctypes.get_errno()
+        raise OSError(number, f"seccomp: {os.strerror(number)}")
+
+
+def program(machine: str) -> bytes:
+    """Return the filter in the classic BPF of linux/filter.h.
+
+    New user namespaces are refused too, by a flag of `clone`; `clone3`, whose flags a filter
+    cannot read, answers that it does not exist, and libraries then use `clone`.
+    """
+    refused = _REFUSED[machine]
+    steps: list[tuple[int, int, int | str, int | str]] = [
+        (_LOAD, _ARCHITECTURE_AT, 0, 0),
+        (_EQUAL, _ARCHITECTURE[machine], 0, "refuse"),
+        (_LOAD, _NUMBER_AT, 0, 0),
+        (_AT_LEAST, _X32, "refuse", 0),
+        *((_EQUAL, number, "refuse", 0) for number in refused),
+        (_EQUAL, _CLONE3, "unknown", 0),
+        (_EQUAL, _CLONE[machine], 0, "allow"),
+        (_LOAD, _FIRST_ARGUMENT_AT, 0, 0),
+        (_ANY_BIT, _CLONE_NEWUSER, "refuse", "allow"),
+    ]
+    labels = {"allow": len(steps), "refuse": len(steps) + 1, "unknown": len(steps) + 2}
+    endings = (_ALLOW, _FAIL | errno.EPERM, _FAIL | errno.ENOSYS)
+
+    def distance(to: int | str, at: int) -> int:
+        return to if isinstance(to, int) else labels[to] - at - 1
+
+    code = b"".join(
+        struct.pack("=HBBI", kind, distance(yes, at), distance(no, at), value)
+        for at, (kind, value, yes, no) in enumerate(steps)
+    )
+    return code + b"".join(struct.pack("=HBBI", _RETURN, 0, 0, value) for value in endings)

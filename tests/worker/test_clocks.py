@@ -1,0 +1,97 @@
+"""When do the runner's clock and the judge's agree?"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from kbexp.worker.clocks import Clock, Waiting, compare_clocks
+
+
+def clock(reported_ms: float, around_ms: float, given_ms: float = 1.0, blocks: int = 8) -> Clock:
+    """A side whose figures spread by a few percent, always in the same way."""
+    spread = [1 + 0.01 * (index % 4) for index in range(blocks)]
+    return Clock(
+        [reported_ms * share for share in spread],
+        [reported_ms * share + around_ms * share for share in spread],
+        [given_ms * share for share in spread],
+    )
+
+
+REFERENCE = clock(2.0, 0.1)
+
+
+@pytest.mark.parametrize("reported_ms", [0.001, 0.1, 2.0, 50.0])
+def test_an_honest_side_agrees(reported_ms: float) -> None:
+    agreement = compare_clocks(clock(reported_ms, 0.1), REFERENCE)
+    assert (agreement.rejected, agreement.charged_ms) == (False, 0.0)
+
+
+def test_a_clock_that_was_turned_back_is_rejected_with_both_figures() -> None:
+    agreement = compare_clocks(clock(0.1, 2.0), REFERENCE)
+    assert agreement.rejected
+    assert "reports 0.10" in str(agreement)
+    assert f"{agreement.reported_ms + agreement.unreported_ms:.3g} ms" in str(agreement)
+
+
+def test_work_done_when_the_output_is_asked_for_is_rejected() -> None:
+    assert compare_clocks(clock(0.1, 0.1, given_ms=3.0), REFERENCE).rejected
+
+
+def test_what_host_code_can_explain_is_charged() -> None:
+    agreement = compare_clocks(clock(0.5, 0.3), REFERENCE)
+    assert not agreement.rejected
+    assert 0.15 < agreement.charged_ms < 0.2
+    assert agreement.charged_ms == agreement.unreported_ms
+
+
+def test_on_a_busy_machine_all_of_it_is_charged_instead() -> None:
+    agreement = compare_clocks(clock(0.1, 2.0), REFERENCE, contended=True)
+    assert not agreement.rejected
+    assert agreement.charged_ms > 1.5
+
+
+def test_a_judge_that_waits_for_a_processor_knows_it() -> None:
+    # One processor for several processes that never rest: waiting is certain.
+    everywhere = os.sched_getaffinity(0)
+    one = {min(everywhere)}
+    children = []
+    try:
+        for _ in range(3):
+            child = os.fork()
+            if child == 0:
+                os.sched_setaffinity(0, one)
+                while True:
+                    pass
+            children.append(child)
+        os.sched_setaffinity(0, one)
+        waiting = Waiting()
+        deadline = time.monotonic() + 1
+        while time.monotonic() < deadline:
+            pass
+        assert waiting.contended()
+    finally:
+        os.sched_setaffinity(0, everywhere)
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+def test_little_is_not_charged() -> None:
+    assert compare_clocks(clock(2.0, 0.2), REFERENCE).charged_ms == 0.0
+
+
+def test_too_few_blocks_say_nothing() -> None:
+    agreement = compare_clocks(clock(0.1, 2.0, blocks=5), REFERENCE)
+    assert not agreement.rejected
+
+
+def test_a_block_that_ends_before_its_flushes_is_rejected() -> None:
+    reference = clock(0.05, 0.12)
+    assert not compare_clocks(clock(0.05, 0.11), reference, flush_ms=0.1).rejected
+    agreement = compare_clocks(clock(0.05, 0.01), reference, flush_ms=0.1)
+    assert agreement.rejected
+    assert "before its calls and the flushes" in str(agreement)

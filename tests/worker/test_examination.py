@@ -1,0 +1,113 @@
+"""What a judge finds out about a task, and the inputs that it makes of the task's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from kbexp.tasks.catalog import NAMES, bundled
+from kbexp.worker.examination import Examination
+from kbexp.worker.reference import Reference
+from kbexp.worker.variants import KINDS, vary
+
+TASK = """
+import torch
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return {expression}
+def get_inputs():
+    return [{inputs}]
+def get_init_inputs():
+    return []
+"""
+
+
+def examined(expression: str, inputs: str, folder: Path) -> Examination:
+    source = TASK.format(expression=expression, inputs=inputs)
+    return Reference(source, "cpu", str(folder)).try_out(7)
+
+
+@pytest.mark.parametrize(
+    ("expression", "inputs", "fault"),
+    [
+        ("torch.zeros_like(x) + 1e-9 * x.clamp(-1e-12, 1e-12)", "torch.ones(64)", "constant"),
+        ("x * 0", "torch.randn(64)", "zeros"),
+        ("x + 1e-7", "torch.randn(64)", "input 0"),
+        ("torch.ones_like(x) + 1e-6 * x", "torch.randn(64)", "constant"),
+    ],
+)
+def test_an_answer_that_takes_no_work_is_named(
+    expression: str, inputs: str, fault: str, tmp_path: Path
+) -> None:
+    assert any(fault in text for text in examined(expression, inputs, tmp_path).faults)
+
+
+def test_a_sound_task_has_no_fault_and_the_tolerance_of_its_type(tmp_path: Path) -> None:
+    found = examined("torch.softmax(x, -1)", "torch.randn(64, 64)", tmp_path)
+    assert found.faults == ()
+    assert found.shares == (1e-4,)
+    assert set(found.kinds) == set(KINDS)
+
+
+def test_a_reference_that_is_far_from_the_truth_widens_the_tolerance(tmp_path: Path) -> None:
+    found = examined("(x + 3e3) - 3e3", "torch.randn(4096)", tmp_path)
+    assert found.shares[0] is not None
+    assert 2e-4 < found.shares[0] < 1e-3
+    # Ten times the type's tolerance is the most.
+    assert examined("(x + 1e7) - 1e7", "torch.randn(4096)", tmp_path).shares == (
+        pytest.approx(1e-3),
+    )
+
+
+def test_a_variant_whose_answer_is_not_defined_is_not_used(tmp_path: Path) -> None:
+    found = examined("torch.log(x)", "torch.rand(4096) + 0.5", tmp_path)
+    assert "thinned" not in found.kinds  # The logarithm of zero.
+    assert "negated" not in found.kinds
+    assert "scaled" in found.kinds
+
+
+def test_whole_numbers_must_be_equal(tmp_path: Path) -> None:
+    assert examined("x + 1", "torch.arange(64)", tmp_path).shares == (None,)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bundled_tasks_have_no_fault_and_are_varied(name: str, tmp_path: Path) -> None:
+    found = Reference(bundled(name).source, "cpu", str(tmp_path)).try_out(11)
+    assert found.faults == ()
+    # Inputs that are all indices stay as they are.
+    assert len(found.kinds) >= 2 or name == "embedding_bag"
+    assert all(share == 1e-4 for share in found.shares)
+
+
+def test_variants_keep_what_a_generator_promises() -> None:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(32, 32, generator=generator)
+    symmetric, lower, unit = x + x.T, x.tril(), torch.rand(64, generator=generator)
+    counts = torch.arange(5)
+    for kind in KINDS:
+        made = vary(kind, [symmetric, lower, unit, counts])
+        assert made is not None
+        assert torch.equal(made[0], made[0].T)
+        assert torch.equal(made[1], made[1].tril())
+        assert 0 <= made[2].min() <= made[2].max() <= 1
+        assert torch.equal(made[3], counts)
+        assert not torch.equal(made[0], symmetric)
+        assert torch.isfinite(made[0]).all()
+
+
+def test_a_variant_that_changes_nothing_is_none() -> None:
+    assert vary("negated", [torch.rand(8)]) is None
+    for kind in KINDS:
+        assert vary(kind, [torch.arange(3), torch.zeros(4), torch.zeros(0)]) is None
+
+
+def test_variants_make_ties_zeros_and_large_values() -> None:
+    x = torch.randn(4096, generator=torch.Generator().manual_seed(5))
+    made = {kind: (vary(kind, [x]) or [x])[0] for kind in KINDS}
+    assert made["rounded"].unique().numel() < 64
+    assert (made["thinned"] == 0).float().mean() > 0.2
+    assert made["heavy"].abs().max() > 2 * x.abs().max()
+    assert torch.equal(made["negated"], -x)
+    assert torch.equal(made["scaled"], 3 * x)

@@ -1,0 +1,88 @@
+"""A held process does not run; a process that was let go does."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from kbexp.worker import wire
+from kbexp.worker.leash import Leash, obey
+
+
+@pytest.fixture
+def counting() -> Iterator[tuple[int, mmap.mmap]]:
+    """A process that counts as fast as it can, in memory that it shares."""
+    shared = mmap.mmap(-1, 8)
+    child = os.fork()
+    if child == 0:
+        count = 0
+        while True:
+            count += 1
+            shared[:8] = count.to_bytes(8, "little")
+    yield child, shared
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def moves(shared: mmap.mmap, seconds: float) -> bool:
+    before = bytes(shared[:8])
+    deadline = time.monotonic() + seconds
+    while bytes(shared[:8]) == before:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def test_held_and_let_go(counting: tuple[int, mmap.mmap]) -> None:
+    child, shared = counting
+    ours, theirs = socket.socketpair()
+    served: list[bool] = []
+
+    def serve() -> None:
+        while obey(theirs, lambda number: os.kill(child, number)):
+            served.append(True)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    leash = Leash(ours)
+    assert moves(shared, 30)
+    for _ in range(3):
+        leash.hold()
+        os.waitid(os.P_PID, child, os.WSTOPPED | os.WNOWAIT)
+        assert not moves(shared, 0.05)
+        leash.hold()  # Once is enough.
+        leash.let_go()
+        assert moves(shared, 30)
+    leash.close()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert len(served) == 6
+
+
+def test_nobody_left_to_hold() -> None:
+    ours, theirs = socket.socketpair()
+
+    def gone(number: int) -> None:
+        raise ProcessLookupError
+
+    thread = threading.Thread(target=obey, args=(theirs, gone))
+    thread.start()
+    Leash(ours).hold()
+    thread.join(30)
+    theirs.close()
+    with pytest.raises(wire.Closed):
+        Leash(ours).hold()
+
+
+def test_what_is_no_order_is_not_obeyed() -> None:
+    ours, theirs = socket.socketpair()
+    ours.sendall(b"?")
+    assert not obey(theirs, lambda number: pytest.fail("sent"))

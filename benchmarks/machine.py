@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 
+import kbexp
 from kbexp.worker.machine import processor_name
 
 
@@ -19,5 +20,5 @@ def machine() -> dict[str, str]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "torch": importlib.metadata.version("torch"),
-        "kbexp": importlib.metadata.version("kbexp"),
+        "kbexp": kbexp.__version__,
     }

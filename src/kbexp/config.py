@@ -137,6 +137,7 @@ class EvaluatorConfig:
     reference and kernel, each about `block_ms` long and of at most `max_calls` calls, for at least
     `min_pairs` and at most `max_pairs` pairs of blocks; it ends early when the interval of the
     speedup is narrower than `target_width` (a share of the speedup) or `timing_s` has gone by.
+    Where the device counts its energy, the kernel is then called alone for `energy_s` seconds.
     """
 
     name: str = "???"
@@ -147,6 +148,7 @@ class EvaluatorConfig:
     max_calls: int = 25
     target_width: float = 0.03
     timing_s: float = 3.0
+    energy_s: float = 0.0
     build_timeout_s: float = 180.0
     run_timeout_s: float = 60.0
     memory_bytes: int = 8 * 2**30

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kbexp.config import Metric, Provider
+from kbexp.config import EvaluatorConfig, Metric, Provider
 from kbexp.errors import KbexpError
 from kbexp.verdict import Verdict
 
@@ -88,13 +88,18 @@ def score_for(metric: object) -> Score:
     return SCORES.get(name) or _careful(_imported(name), name)
 
 
-def check_metric(metric: object, provider: Provider) -> None:
-    """Raise KbexpError where there is no such metric, or no such figure on that kind of device."""
+def check_metric(metric: object, provider: Provider, evaluator: EvaluatorConfig) -> None:
+    """Raise KbexpError where there is no such metric, or nothing that measures its figure."""
     score_for(metric)
     if metric == Metric.energy and provider is Provider.cpu:
         raise KbexpError(
             "metric=energy needs a device that counts its energy, which NVIDIA's do: take another "
             "gpu, or metric=inverse_runtime."
+        )
+    if metric == Metric.energy and evaluator.energy_s <= 0:
+        raise KbexpError(
+            "metric=energy needs some seconds of the kernel alone to measure it in: set "
+            "evaluator.energy_s=1, or more."
         )
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kbexp.config import Metric, Provider
+from kbexp.config import EvaluatorConfig, Metric, Provider
 from kbexp.errors import KbexpError
 from kbexp.score import check_metric
 from kbexp.search import SCORES, score_named
@@ -143,10 +143,13 @@ def test_a_metric_that_fails_is_one_sentence(verdict: Verdict, metric: object) -
         score_named(metric)(verdict)
 
 
-def test_energy_on_a_cpu_is_refused_at_the_start() -> None:
-    check_metric("energy", Provider.local)
-    check_metric("peak_memory", Provider.cpu)
+def test_energy_that_nothing_measures_is_refused_at_the_start() -> None:
+    usual, measured = EvaluatorConfig(), EvaluatorConfig(energy_s=1.0)
+    check_metric("energy", Provider.local, measured)
+    check_metric("peak_memory", Provider.cpu, usual)
     with pytest.raises(KbexpError, match="metric=energy needs a device"):
-        check_metric("energy", Provider.cpu)
+        check_metric("energy", Provider.cpu, measured)
+    with pytest.raises(KbexpError, match="set evaluator"):
+        check_metric("energy", Provider.local, usual)
     with pytest.raises(KbexpError, match="There is no metric"):
-        check_metric("speed", Provider.cpu)
+        check_metric("speed", Provider.cpu, usual)

@@ -115,7 +115,7 @@ class Run:
         check_confirm(config.confirm)
         check_baselines(config.baselines)
         validate(config.algorithm)
-        check_metric(config.metric, config.gpu.provider)
+        check_metric(config.metric, config.gpu.provider, config.evaluator)
         allowed_languages(config.llm.language, device_facts(config.gpu))
         chosen = trackers(config.logger, self._info)
         budget = Budget(config.budget, gpu_usd_per_s=config.gpu.price_usd_per_s)

@@ -34,8 +34,9 @@ STEAL_SHARE = 0.03
 FEWEST_STEAL_TICKS = 5
 """Fewer ticks (hundredths of a second) of steal are too coarse a figure to warn of."""
 
-SHORTEST_ENERGY_S = 0.2
-"""Energy counters move in steps of up to a tenth of a second; below two they say nothing."""
+SHORTEST_ENERGY_S = 0.25
+"""Power over less is not given: the counter's steps are a tenth of a second, and when it made one
+is known to within a block."""
 
 _CPU = "/sys/devices/system/cpu"
 _MOST_CORES_ASKED = 64
@@ -50,16 +51,51 @@ class Look:
     gpu: nvml.Reading | None
 
 
+class PowerMeter:
+    """Mean power from a device's energy counter; without a device it wants nothing.
+
+    The counter moves in steps, a tenth of a second apart on an H100. So the power is that between
+    the first step that was seen and the last one.
+    """
+
+    def __init__(self, gpu: nvml.Device | None, wanted_s: float) -> None:
+        self._gpu = gpu
+        self._until = time.monotonic() + wanted_s
+        self._seen_j: float | None = None
+        self._steps: list[tuple[float, float]] = []  # The first and the last: seconds, joules.
+
+    def more(self) -> bool:
+        """True while there is something to wait for."""
+        return self._gpu is not None and time.monotonic() < self._until
+
+    def look(self) -> None:
+        """Look at the counter; to be called more often than it moves."""
+        energy_j = self._gpu.energy_j() if self._gpu is not None else None
+        if energy_j is None:
+            self._gpu = None
+            return
+        if self._seen_j is not None and energy_j != self._seen_j:
+            self._steps[1:] = [(time.monotonic(), energy_j)]
+        self._seen_j = energy_j
+
+    def power_w(self) -> float | None:
+        """Return the mean power, None where too little was seen of it."""
+        if len(self._steps) < 2:
+            return None
+        (first_s, first_j), (last_s, last_j) = self._steps
+        enough = last_s - first_s >= SHORTEST_ENERGY_S and last_j > first_j
+        return (last_j - first_j) / (last_s - first_s) if enough else None
+
+
 class Conditions:
-    """Looks before and after, and measures memory and energy in between; for one evaluation."""
+    """Looks before and after, and at memory and energy in between; for one evaluation."""
 
     def __init__(self, device: str) -> None:
         self._device = device
         self._gpu = None if device == "cpu" else gpu_of(device)
         self._before: Look | None = None
         self._grown_bytes: int | None = None
-        self._energy_j = 0.0
-        self._blocks_s = 0.0
+        self._meter: PowerMeter | None = None
 
     @contextlib.contextmanager
     def growth(self) -> Iterator[None]:
@@ -74,31 +110,24 @@ class Conditions:
         """Timing begins."""
         self._before = self._look()
 
-    @contextlib.contextmanager
-    def calls(self, of_kernel: bool) -> Iterator[None]:
-        """Surround calls; the energy of a kernel's counts, once timing has begun."""
-        if self._gpu is None or self._before is None or not of_kernel:
-            yield
-            return
-        before, started = self._gpu.energy_j(), time.monotonic()
-        yield
-        after = self._gpu.energy_j()
-        if before is not None and after is not None:
-            self._energy_j += after - before
-            self._blocks_s += time.monotonic() - started
+    def meter(self, wanted_s: float) -> PowerMeter:
+        """Return a meter for so many seconds of the kernel alone, to be kept for `figures`."""
+        self._meter = PowerMeter(self._gpu, wanted_s)
+        return self._meter
 
     def figures(self, time_ms: float) -> dict[str, float]:
         """Return what was measured, for a kernel that takes `time_ms`.
 
-        `peak_device_bytes`; `power_w`, the mean while the kernel was called, and `energy_j`, that
-        power over one call's time.
+        `peak_device_bytes`; `power_w`, the mean over the kernel's calls with what lies between
+        them, and `energy_j`, that power over one call's time.
         """
         found = {}
         if self._grown_bytes is not None:
             found["peak_device_bytes"] = float(self._grown_bytes)
-        if self._blocks_s >= SHORTEST_ENERGY_S and self._energy_j > 0:
-            found["power_w"] = self._energy_j / self._blocks_s
-            found["energy_j"] = found["power_w"] * time_ms / 1e3
+        power_w = self._meter.power_w() if self._meter is not None else None
+        if power_w is not None:
+            found["power_w"] = power_w
+            found["energy_j"] = power_w * time_ms / 1e3
         return found
 
     def end(self) -> dict[str, str]:
@@ -175,7 +204,7 @@ def _gpu_state(before: nvml.Reading, after: nvml.Reading) -> dict[str, str]:
         "memory_mhz_max": after.memory_max_mhz,
         "temperature_c_before": before.temperature_c,
         "temperature_c": after.temperature_c,
-        "power_w": after.power_w,
+        "board_power_w": after.power_w,
     }
     found = {name: f"{value:g}" for name, value in figures.items() if value is not None}
     if after.slowed_by is not None:

@@ -201,15 +201,17 @@ class Judgement:
 
     def _time(self, kernel_ns: int) -> Outcome:
         """Alternate blocks of kernel and reference until the figures are good enough."""
+        settings = self._settings
         for side in (self._kernel, self._baseline):
-            side.enter(Phase.TIMING, self._settings.run_timeout_s + self._settings.timing_s)
+            limit_s = settings.run_timeout_s + settings.timing_s + settings.energy_s
+            side.enter(Phase.TIMING, limit_s)
         # Blocks of both sides have equally many calls: the first of a block are slower, so that
         # blocks of different length would differ for one and the same kernel. The first pair only
         # settles how many.
         reference_ns = self._block(self._baseline, 1, check=False).times_ns[0]
-        warm = self._pair(calls_per_block(max(kernel_ns, reference_ns), self._settings))
-        calls = calls_per_block(max(min(b.times_ns) for b in warm.values()), self._settings)
-        watch = Stopwatch(self._settings, self._random.getrandbits(32))
+        warm = self._pair(calls_per_block(max(kernel_ns, reference_ns), settings))
+        calls = calls_per_block(max(min(b.times_ns) for b in warm.values()), settings)
+        watch = Stopwatch(settings, self._random.getrandbits(32))
         waiting = Waiting()
         self._conditions.begin()
         while not watch.enough() or self._too_little_checked(watch):
@@ -220,6 +222,7 @@ class Judgement:
         conditions = self._conditions.end()
         agreement = self._agreement(waiting.contended())
         watch.charge(agreement.charged_ms)
+        self._measure_energy(calls)
         figures = watch.figures()
         return Outcome(
             Status.CORRECT,
@@ -238,6 +241,13 @@ class Judgement:
             },
             conditions=conditions,
         )
+
+    def _measure_energy(self, calls: int) -> None:
+        """Call the kernel alone for as long as the settings want its energy measured."""
+        meter = self._conditions.meter(self._settings.energy_s)
+        while meter.more():
+            self._block(self._kernel, calls, check=True)
+            meter.look()
 
     def _too_little_checked(self, watch: Stopwatch) -> bool:
         """Return True where a kernel that looks faster has not been looked at often enough."""
@@ -298,12 +308,11 @@ class Judgement:
             self._arena(side).poison(slot)
         self._lending.settle()
         side.let_go()
-        with self._conditions.calls(side is self._kernel):
-            block = (
-                self._call_each(side, slots, chosen)
-                if self._device == "cpu"
-                else self._call_all(side, slots)
-            )
+        block = (
+            self._call_each(side, slots, chosen)
+            if self._device == "cpu"
+            else self._call_all(side, slots)
+        )
         side.hold()
         for slot in chosen if side is self._kernel else ():
             self._check(side, slot)

@@ -104,17 +104,18 @@ def work_of(call: Callable[[], Any]) -> Work:
     with traffic:
         outputs = output_tensors(call())
     moved, nonzero = traffic.read_bytes()
-    made: dict[int, int] = {}
+    written: dict[int, int] = {}
     for output in outputs:
         where = output.untyped_storage()
         # An output that is an input, or a part of one, need not be written; one that repeats
         # itself (an expanded view) is no larger than what it repeats.
-        if where.data_ptr() in traffic.outside:
+        if where.data_ptr() not in traffic.made:
             continue
         dense = output.numel() * output.element_size()
-        made[where.data_ptr()] = min(where.nbytes(), made.get(where.data_ptr(), 0) + dense)
+        before = written.get(where.data_ptr(), 0)
+        written[where.data_ptr()] = min(where.nbytes(), before + dense)
         nonzero += min(where.nbytes(), _nonzero(output) * output.element_size())
-    moved += sum(made.values())
+    moved += sum(written.values())
     return Work(
         bytes=moved,
         nonzero_bytes=min(nonzero, moved),
@@ -140,7 +141,7 @@ def _new_traffic() -> Any:
             self.flops = 0
             self.types: set[str] = set()
             self.uncounted: dict[str, None] = {}
-            self._made: set[int] = set()
+            self.made: set[int] = set()
 
         @classmethod
         def _should_skip_dynamo(cls) -> bool:
@@ -166,12 +167,12 @@ def _new_traffic() -> Any:
             for number, tensor in enumerate(given):
                 gathered = number == 0 and name in GATHERS
                 self._read(tensor, _gathered_bytes(name, given, made) if gathered else None)
-            self._made |= {_place(tensor) for tensor in made} - set(self.outside)
+            self.made |= {_place(tensor) for tensor in made} - set(self.outside)
             return answer
 
         def _read(self, tensor: torch.Tensor, size: int | None) -> None:
             place = _place(tensor)
-            if place and place not in self._made:
+            if place and place not in self.made:
                 known, before = self.outside.get(place, (tensor, 0))
                 size = tensor.numel() * tensor.element_size() if size is None else size
                 self.outside[place] = known, before + size

@@ -147,7 +147,8 @@ class Worker:
         )
         for end in lent:
             end.close()  # The judge's copy is the only one left: a dead runner is seen at once.
-        limit_s = 3 * settings.run_timeout_s + settings.timing_s + LOAD_TIMEOUT_S
+        limit_s = 3 * settings.run_timeout_s + LOAD_TIMEOUT_S
+        limit_s += settings.timing_s + settings.energy_s
         record, _ = wire.receive(judge.channel, limit_s)
         return Outcome.from_record(record)
 

@@ -1,14 +1,32 @@
-"""A model server on loopback that speaks the usual chat protocol and answers by a script."""
+"""A model server on loopback that answers by a script, and runs that several tests look at."""
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+KEY = "sk-that-must-appear-nowhere"
+
+SMALL = [
+    "debug=default",
+    "task=softmax",
+    "task.sizes.rows=64",
+    "task.sizes.cols=128",
+    "evaluator.timing_s=0.2",
+    "logger=none",
+]
+"""A run of a few seconds: four kernels of a task that takes no time."""
 
 KERNEL = """
 import torch
@@ -20,17 +38,19 @@ class ModelNew(torch.nn.Module):
 """
 
 
-def answer_correctly(number: int) -> tuple[int, str]:
-    """Return a right kernel, another one for every number."""
+def answer_correctly(number: int, model: str) -> tuple[int, str]:
+    """Return a right kernel, another one for every number; refuse the key of one model."""
+    if model == "refused":
+        return 401, "Incorrect API key provided"
     return 200, f"Softmax again.\n```python\n{KERNEL.format(mark=' + 0.0' * number)}```\n"
 
 
 @dataclass
 class ModelServer:
-    """`answer` maps the number of a request, counted from 0, to HTTP status and text."""
+    """`answer` maps a request's number, counted from 0, and its model to HTTP status and text."""
 
     url: str = ""
-    answer: Callable[[int], tuple[int, str]] = answer_correctly
+    answer: Callable[[int, str], tuple[int, str]] = answer_correctly
     requests: list[dict] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
 
@@ -45,8 +65,9 @@ class ModelServer:
         ]
 
 
-@pytest.fixture
-def model_server() -> Iterator[ModelServer]:
+@contextlib.contextmanager
+def serving() -> Iterator[ModelServer]:
+    """Serve until the block ends."""
     server = ModelServer()
     server.gate.set()
 
@@ -56,7 +77,7 @@ def model_server() -> Iterator[ModelServer]:
             number = len(server.requests)
             server.requests.append(body)
             server.gate.wait(60)
-            status, text = server.answer(number)
+            status, text = server.answer(number, body["model"])
             message = {"role": "assistant", "content": text}
             reply = (
                 {
@@ -88,3 +109,74 @@ def model_server() -> Iterator[ModelServer]:
         yield server
         server.gate.set()
         listening.shutdown()
+
+
+@pytest.fixture
+def model_server() -> Iterator[ModelServer]:
+    """A server of this test's own."""
+    with serving() as server:
+        yield server
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A program that has ended, and the folder it was started in."""
+
+    folder: Path
+    returncode: int
+    stdout: str
+    stderr: str
+
+    def run(self, number: int) -> Path:
+        """Return the folder of one run of a sweep."""
+        (found,) = self.folder.glob(f"outputs/sweeps/*/{number}_*")
+        return found
+
+
+@pytest.fixture(scope="session")
+def sweep(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Finished:
+    """A sweep of two runs as a person starts it: the model's key is refused in the first."""
+    folder = tmp_path_factory.mktemp("sweep")
+    with serving() as server:
+        arguments = [
+            *SMALL, *server.settings(), "logger=mlflow", "seed=7", "confirm.kernels=2",
+            "task.confirm_sizes=[{rows: 32}]", "llm.model=openai/refused,openai/scripted",
+        ]  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, str(repository / "run.py"), "-m", *arguments],
+            cwd=folder,
+            env=os.environ | {"SCRIPTED_KEY": KEY},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+    return Finished(folder, done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def small_run() -> list[str]:
+    """The settings of a run of a few seconds."""
+    return SMALL
+
+
+@pytest.fixture(scope="session")
+def result_of() -> Callable[[Path], dict[str, Any]]:
+    """Read a run's `result.json`."""
+
+    def read(folder: Path) -> dict[str, Any]:
+        record: dict[str, Any] = json.loads((folder / "result.json").read_text())
+        return record
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def events_of() -> Callable[[Path], list[dict[str, Any]]]:
+    """Read a run's journal."""
+
+    def read(folder: Path) -> list[dict[str, Any]]:
+        lines = (folder / "journal.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    return read

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -62,15 +63,16 @@ def test_the_first_kernel_of_a_bundled_task_compiles() -> None:
     assert "Model" not in names
 
 
-def check_alone(folder: Path, kernel: str) -> subprocess.CompletedProcess[str]:
+def write_alone(folder: Path, kernel: str) -> str:
     (folder / "task.py").write_text(TASK)
     (folder / "best_kernel.py").write_text(standalone(kernel, "cpu"))
-    command = [sys.executable, "-I", str(folder / "best_kernel.py")]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return str(folder / "best_kernel.py")
 
 
 def test_a_kernel_alone_says_that_it_is_right(tmp_path: Path) -> None:
-    done = check_alone(tmp_path, first_kernel(Task("scale", TASK)).source)
+    path = write_alone(tmp_path, first_kernel(Task("scale", TASK)).source)
+    command = [sys.executable, "-I", path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("correct")
 
@@ -78,9 +80,21 @@ def test_a_kernel_alone_says_that_it_is_right(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", ["x * 2.9", "x[:2] * self.scale", "x * float('nan')"])
 def test_a_kernel_alone_says_that_it_is_wrong(tmp_path: Path, wrong: str) -> None:
     kernel = first_kernel(Task("scale", TASK)).source.replace("x * self.scale", wrong)
-    done = check_alone(tmp_path, kernel)
-    assert done.returncode == 1
-    assert "WRONG" in done.stderr
+    with pytest.raises(SystemExit, match="WRONG"):
+        runpy.run_path(write_alone(tmp_path, kernel), run_name="__main__")
+
+
+def test_a_kernel_alone_wants_its_task_and_its_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_alone(tmp_path, first_kernel(Task("scale", TASK)).source)
+    (tmp_path / "task.py").unlink()
+    with pytest.raises(SystemExit, match="task is missing"):
+        runpy.run_path(path, run_name="__main__")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    Path(path).write_text(standalone(first_kernel(Task("scale", TASK)).source, "cuda"))
+    with pytest.raises(SystemExit, match="CUDA"):
+        runpy.run_path(path, run_name="__main__")
 
 
 @pytest.mark.parametrize("text", ["", "x = 1", "x = 1\n", "x = 1\r\n\n\n\n", "# \u00fc\n"])

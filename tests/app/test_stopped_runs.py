@@ -1,0 +1,125 @@
+"""A run that is stopped, in its search and after it, and goes on until it is complete."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOR_EVER = [
+    "confirm.evaluator.timing_s=600",
+    "confirm.evaluator.min_pairs=1000000",
+    "evaluator.run_timeout_s=600",
+]
+"""Judging again takes longer than anybody waits."""
+
+UNHURRIED = """
+import time
+
+import torch
+
+rows = 64
+cols = 128
+
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        time.sleep(0.005)
+        return torch.softmax(x, dim=-1)
+
+
+def get_inputs():
+    return [torch.randn(rows, cols)]
+
+
+def get_init_inputs():
+    return []
+"""
+"""No kernel is slower than this reference, so that none is given up early."""
+
+
+def test_a_run_that_is_stopped_can_go_on_later(
+    model_server: Any,
+    command_line: Any,
+    repository: Path,
+    result_of: Any,
+    events_of: Any,
+    tmp_path: Path,
+) -> None:
+    run = tmp_path / "run"
+    (tmp_path / "unhurried.py").write_text(UNHURRIED)
+    arguments = [
+        *("debug=default", "task=file", f"task.path={tmp_path}/unhurried.py", "logger=none"),
+        *("evaluator.timing_s=0.2", f"hydra.run.dir={run}"),
+        *model_server.settings(),
+    ]
+
+    def journal_has(event: str) -> bool:
+        return any(record["event"] == event for record in events_of(run))
+
+    def signalled(number: int, when: Callable[[], object], *more: str) -> int:
+        """Start the run, signal it when something has come true, return its exit code."""
+        with (
+            (tmp_path / "output").open("a") as output,
+            subprocess.Popen(
+                [sys.executable, str(repository / "run.py"), *arguments, *more],
+                cwd=tmp_path,
+                env=os.environ | {"SCRIPTED_KEY": "k"},
+                stdout=output,
+                stderr=output,
+            ) as process,
+        ):
+            wait_for(lambda: when() or process.poll() is not None)
+            process.send_signal(number)
+            return process.wait(60)
+
+    # Ctrl-C, while the first call to the model hangs.
+    model_server.gate.clear()
+    assert signalled(signal.SIGINT, lambda: model_server.requests) == 130
+    before = result_of(run)
+    assert (before["state"], before["counts"]["evaluations"]) == ("stopped", 1)
+    assert (before["best"]["confirmed"], before["best"]["shrunk"]) == (None, None)
+    assert "not judged again" in before["notes"][0]
+    assert events_of(run)[-1]["event"] == "run_ended"
+
+    # Nothing is written into the folder of a run with other settings.
+    files = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    for other in ("seed=5", "+task.sizes.rows=32", "llm.api_key_env=NOT_THERE"):
+        done = command_line("run.py", *arguments, other, env={"SCRIPTED_KEY": "k"})
+        assert done.returncode in (2, 3)
+        assert len(done.stderr.strip().splitlines()) == 1
+    assert files == {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+
+    # SIGTERM, while the best kernel is judged again.
+    model_server.gate.set()
+    judging_again = (signal.SIGTERM, lambda: journal_has("confirmation_begun"))
+    assert signalled(*judging_again, *FOR_EVER) == 143
+    between = result_of(run)
+    assert (between["state"], between["counts"]["evaluations"]) == ("stopped", 4)
+    assert between["best"]["confirmed"] is None
+    assert "judged again" in between["reason"]
+    assert "go on:" in (tmp_path / "output").read_text()
+
+    done = command_line("run.py", *arguments, env={"SCRIPTED_KEY": "k"})
+    assert done.returncode == 0, done.stderr
+    after = result_of(run)
+    assert (after["state"], after["counts"]["evaluations"]) == ("complete", 4)
+    assert after["wall_s"] > between["wall_s"] > before["wall_s"]
+    assert after["best"]["confirmed"]["status"] == "correct"
+    begun = [e["kernel_id"] for e in events_of(run) if e["event"] == "evaluation_begun"]
+    assert len(begun) == len(set(begun)) == 4
+    assert len(model_server.requests) == pytest.approx(4, abs=1)  # The first one hung.
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float = 90) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -203,6 +203,35 @@ def test_meaning_of_a_speedup(kit: Any, speedup: Interval, meaning: str) -> None
     assert meaning in feedback(kit.verdict(speedup=speedup))
 
 
+BOUND = {"bytes": 1.6e9, "flops": 2e12, "bound_ms": 0.5, "share_of_bound": 0.25}
+
+
+def test_how_much_is_left_is_said(kit: Any) -> None:
+    bound = {**BOUND, "bound_speedup": 3.2}
+    vendor = {"bound_by": "memory", "peaks": "vendor"}
+    text = feedback(kit.verdict(metrics=bound, environment=vendor))
+    assert "has to move 1.6e+09 bytes, for which this device needs at least 0.5 ms" in text
+    assert "at most 3.2 times the reference's speed." in text
+    assert "at 25% of that bound." in text
+    assert "bound_ms=" not in text
+    assert "caches" not in text
+
+
+def test_a_bound_by_operations_can_be_passed_by_fewer_of_them(kit: Any) -> None:
+    environment = {"bound_by": "arithmetic", "peaks": "measured"}
+    text = feedback(kit.verdict(metrics=BOUND, environment=environment))
+    assert "as many operations as the reference does (2e+12 a call)" in text
+    assert "caches can move faster" in text
+    assert "only fewer operations lead past that." in text
+
+
+def test_near_the_bound_little_is_left_and_beyond_it_nothing_is_said(kit: Any) -> None:
+    near = kit.verdict(metrics={**BOUND, "share_of_bound": 0.91}, environment={"peaks": "vendor"})
+    assert "little is left to gain" in feedback(near)
+    past = kit.verdict(metrics={**BOUND, "share_of_bound": 1.4}, environment={"peaks": "measured"})
+    assert "that bound" not in feedback(past)
+
+
 @pytest.mark.parametrize("status", [s for s in Status if s is not Status.CORRECT])
 @pytest.mark.parametrize("phase", list(Phase))
 def test_failure_names_phase_and_reasons(kit: Any, status: Status, phase: Phase) -> None:

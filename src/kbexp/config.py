@@ -129,6 +129,14 @@ class LlmConfig:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
+class Policy(StrEnum):
+    """What counts as a kernel: anything that is right; no operators of the library; no doubt."""
+
+    any = "any"
+    no_library = "no_library"
+    strict = "strict"
+
+
 @dataclass
 class EvaluatorConfig:
     """How a kernel is judged.
@@ -138,6 +146,7 @@ class EvaluatorConfig:
     `min_pairs` and at most `max_pairs` pairs of blocks; it ends early when the interval of the
     speedup is narrower than `target_width` (a share of the speedup) or `timing_s` has gone by.
     Where the device counts its energy, the kernel is then called alone for `energy_s` seconds.
+    `policy` says what is rejected for how it is written, before it runs.
     """
 
     name: str = "???"
@@ -153,6 +162,7 @@ class EvaluatorConfig:
     run_timeout_s: float = 60.0
     memory_bytes: int = 8 * 2**30
     isolation: str = "auto"
+    policy: Policy = Policy.any
     cache: bool = True
     cache_dir: str | None = None
 

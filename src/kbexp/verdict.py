@@ -64,8 +64,10 @@ class Verdict:
 
     `reasons` are short sentences, the first of them the one that decided. `log` is a bounded
     excerpt of what the compiler or the kernel's process said: untrusted text, to be shown but
-    never interpreted. Times are milliseconds for one call of `forward`; `speedup` is the
-    reference's time over the kernel's. `environment` says on what it was measured.
+    never interpreted. `facts` is a JSON object with what the kernel's text says about itself: the
+    library's operators that it calls, kernels of its own, what is suspicious. Times are
+    milliseconds for one call of `forward`; `speedup` is the reference's time over the kernel's.
+    `environment` says on what it was measured.
     """
 
     kernel_id: str
@@ -82,6 +84,7 @@ class Verdict:
     metrics: Mapping[str, float] = field(default_factory=dict)
     phases: Phases = Phases()
     environment: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def correct(self) -> bool:
@@ -110,6 +113,7 @@ class Verdict:
             "isolation": self.isolation,
             "device": self.device,
             "environment": dict(self.environment),
+            "facts": dict(self.facts),
         }
         return record
 
@@ -137,6 +141,7 @@ class Verdict:
                 timing_s=float(phases["timing_s"]),
             ),
             environment={str(k): str(v) for k, v in record["environment"].items()},
+            facts=dict(record.get("facts") or {}),
         )
 
 

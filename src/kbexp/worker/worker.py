@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from kbexp.config import EvaluatorConfig
+from kbexp.config import EvaluatorConfig, Policy
 from kbexp.errors import TaskError
 from kbexp.kernel import Kernel
 from kbexp.task import Task
@@ -28,7 +28,7 @@ from kbexp.worker.nursery import Nursery, end_all
 from kbexp.worker.outcome import Outcome
 from kbexp.worker.processes import Child
 from kbexp.worker.report import Kind, read_report
-from kbexp.worker.screen import screen
+from kbexp.worker.screen import examine, with_facts
 from kbexp.worker.supervisor import SETUP_FAILED
 
 LOAD_TIMEOUT_S = 300.0
@@ -84,11 +84,14 @@ class Worker:
         settings = settings or self._settings
         with self._lock:
             queue_s = time.monotonic() - asked
-            outcome = screen(kernel.source)
+            outcome, findings = examine(
+                kernel.source, Policy(settings.policy), self.device, task.source
+            )
             build_s = 0.0
             if outcome is None:
                 outcome, build_s = self._judged(task, kernel, settings)
-        return self._verdict(task, kernel, outcome, queue_s, build_s)
+        verdict = self._verdict(task, kernel, outcome, queue_s, build_s)
+        return verdict if findings is None else with_facts(verdict, findings)
 
     def _judged(
         self, task: Task, kernel: Kernel, settings: EvaluatorConfig

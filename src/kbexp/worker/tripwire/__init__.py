@@ -1,0 +1,246 @@
+"""A tripwire: what a kernel's text says about itself before it runs.
+
+`look` reads the syntax tree and reports *facts* (which operators of the library are called on the
+way to the output, what kernels of its own there are and whether forward reaches them, types with
+fewer bits) and *suspicions* (what cheats need and honest kernels seldom do). It judges nobody: the
+walls, the answers and the clocks do, and a text can always be written so that nothing is seen.
+What a policy makes of the findings is in `kbexp.worker.policy`.
+
+Why rules of our own: `worker` runs beside a device with nothing but torch and numpy, and the rule
+sets that exist look for other things. Those that search text by regular expressions take a comment
+for a call and miss `from torch import mm as f`; kernelguard (about 55 rules) parses, but resolves
+imports only for a contest's own modules and some timers, follows no `getattr` with a text, and is
+made for that contest's entry points. Here names are resolved first, through aliases, attributes,
+containers and texts that are pieced together, and pasted tokens in native text are joined; every
+rule then asks what a name stands for.
+
+Bounded on hostile text: nodes, steps, depth, findings and their length are limited, nothing is run,
+and where a limit is reached `complete` is False.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from dataclasses import dataclass
+
+from kbexp.worker.tripwire import words
+from kbexp.worker.tripwire.downgrades import narrower_types
+from kbexp.worker.tripwire.index import Index, Seen, index
+from kbexp.worker.tripwire.native import Native, look_native, looks_native
+from kbexp.worker.tripwire.reach import EXECUTED, Reached, reach
+from kbexp.worker.tripwire.suspicions import suspicions
+from kbexp.worker.tripwire.values import Resolver, canonical
+
+MAX_FINDINGS = 24
+MAX_LENGTH = 160
+MAX_NATIVE_TEXTS = 40
+MAX_EXECUTED = 8
+
+__all__ = ["Call", "Finding", "Findings", "look", "look_at"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something at a line of a kernel."""
+
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An operator of a library that forward may come to call, and the line of the first call.
+
+    `guard` is "" on the way to the output, "except" in a handler of exceptions; "form", "place" and
+    "status" are fallbacks: behind a test of the input's form, of the device, of what a kernel of
+    its own returned.
+    """
+
+    operator: str
+    line: int
+    guard: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a look at a kernel found; everything in the order of its lines.
+
+    `own_kernels` are the kinds of kernels that are made (triton, cuda, c++, nvrtc, …), and
+    `own_kernel_used` says whether forward reaches one. `stand_ins` are what does the work in a
+    kernel's place: `torch.compile`, the reference itself. `complete` is False where the text was
+    too long or too tangled to be read to its end.
+    """
+
+    calls: tuple[Call, ...] = ()
+    own_kernels: tuple[str, ...] = ()
+    own_kernel_used: bool = False
+    stand_ins: tuple[Finding, ...] = ()
+    downgrades: tuple[Finding, ...] = ()
+    suspicions: tuple[Finding, ...] = ()
+    complete: bool = True
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        """The library's operators on the way to the output."""
+        return tuple(dict.fromkeys(c.operator for c in self.calls if c.guard in ("", "except")))
+
+    @property
+    def fallbacks(self) -> tuple[Call, ...]:
+        """The calls behind a guard."""
+        return tuple(call for call in self.calls if call.guard not in ("", "except"))
+
+
+def look(source: str) -> Findings:
+    """Look at a kernel's text; never raises, whatever the text is."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return Findings(complete=False)
+    return look_at(tree, source)
+
+
+def look_at(tree: ast.Module, source: str) -> Findings:
+    """Look at a kernel whose tree is at hand already; never raises."""
+    try:
+        return find(tree, source)
+    except Exception:
+        # A text that is written against this module costs its own evaluation nothing but the facts.
+        return Findings(complete=False)
+
+
+def find(tree: ast.Module, source: str) -> Findings:
+    """Do what `look_at` does, and raise what goes wrong on the way."""
+    found = index(tree)
+    resolver = Resolver(found)
+    executed = _executed(found, resolver)
+    if executed:
+        found = index(ast.Module([*tree.body, *executed], []))
+        resolver = Resolver(found)
+    reached = reach(resolver, source)
+    native = _native(found)
+    own = _own_kernels(resolver)
+    if not reached.own:
+        # Where there is no way of its own, nothing is a fallback from it.
+        calls = [Call(name, line) for (name, _), line in reached.operators.items()]
+    else:
+        calls = [Call(name, line, guard) for (name, guard), line in reached.operators.items()]
+        calls += [Call(name, line) for text in native for name, line in text.operators.items()]
+    narrow = narrower_types(resolver)
+    narrow += [(line, name) for text in native for name, line in text.narrow.items()]
+    odd = list(suspicions(resolver, reached))
+    odd += [pair for text in native for pair in text.suspicions]
+    return Findings(
+        calls=tuple(sorted(set(calls), key=lambda c: (c.line, c.operator, c.guard))[:MAX_FINDINGS]),
+        own_kernels=own,
+        own_kernel_used=bool(reached.own),
+        stand_ins=_findings(_stand_ins(resolver, reached)),
+        downgrades=_findings(narrow),
+        suspicions=_findings(odd),
+        complete=found.complete and not resolver.exhausted and not reached.exhausted,
+    )
+
+
+def _findings(pairs: list[tuple[int, str]]) -> tuple[Finding, ...]:
+    """Sort, say everything once, and keep within bounds; a surrogate is nothing to show."""
+    first: dict[str, int] = {}
+    for line, text in sorted(pairs):
+        clean = "".join(c if c.isprintable() else "?" for c in text[:MAX_LENGTH])
+        first.setdefault(clean, line)
+    return tuple(Finding(line, text) for text, line in list(first.items())[:MAX_FINDINGS])
+
+
+def _native(found: Index) -> list[Native]:
+    """Look at the native texts among a kernel's constants."""
+    results: list[Native] = []
+    for seen in found.all(ast.Constant):
+        node = seen.node
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and len(results) < MAX_NATIVE_TEXTS and looks_native(text):
+            results.append(look_native(text, getattr(node, "lineno", 0)))
+    return results
+
+
+def _own_kernels(resolver: Resolver) -> tuple[str, ...]:
+    """Return the kinds of kernels that are made anywhere, whether they are used or not."""
+    kinds: dict[str, None] = {}
+    makers = {path.rpartition(".")[2] for path in words.MAKERS}
+    for seen in resolver.found.all(ast.Call):
+        assert isinstance(seen.node, ast.Call)
+        name = getattr(seen.node.func, "attr", None)
+        if name is None or name in makers:
+            for value in resolver.values(seen.node, seen.scope):
+                if value.kind == "own":
+                    kinds[value.text] = None
+    for seen in resolver.found.all(ast.FunctionDef):
+        kinds |= dict.fromkeys(_decorated(resolver, seen))
+    return tuple(kinds)[:8]
+
+
+def _decorated(resolver: Resolver, seen: Seen) -> list[str]:
+    if not isinstance(seen.node, ast.FunctionDef) or not seen.node.decorator_list:
+        return []
+    name = ast.Name(id=seen.node.name, ctx=ast.Load())
+    resolver.keep(name)
+    return [value.text for value in resolver.values(name, seen.scope) if value.kind == "own"]
+
+
+def _stand_ins(resolver: Resolver, reached: Reached) -> list[tuple[int, str]]:
+    """Find what does the work in a kernel's place, and where."""
+    results: list[tuple[int, str]] = []
+    if reached.reference:
+        results.append((reached.reference, "the reference Model"))
+    last = {path.rpartition(".")[2] for path in words.COMPILERS}
+    for kind in (ast.Attribute, ast.Name):
+        for seen in resolver.found.all(kind):
+            name = getattr(seen.node, "attr", getattr(seen.node, "id", ""))
+            if kind is ast.Name or name in last:
+                for path in resolver.paths(seen.node, seen.scope):
+                    if canonical(path) in words.COMPILERS:
+                        results.append((getattr(seen.node, "lineno", 0), canonical(path)))
+    return results
+
+
+def _executed(found: Index, resolver: Resolver) -> list[ast.stmt]:
+    """Return the statements that a kernel runs through `exec`, where their text can be known.
+
+    What they define is put beside what the module defines; the rest becomes a function that counts
+    as reached.
+    """
+    results: list[ast.stmt] = []
+    calls = [s for s in found.all(ast.Call) if isinstance(s.node, ast.Call) and s.node.args]
+    for seen in calls:
+        node = seen.node
+        assert isinstance(node, ast.Call)
+        if getattr(node.func, "id", "exec") != "exec" or len(results) > MAX_EXECUTED:
+            continue
+        if "builtins.exec" not in resolver.paths(node.func, seen.scope):
+            continue
+        text = resolver.text(node.args[0], seen.scope)
+        try:
+            body = ast.parse(text or "").body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+        for statement in body:
+            ast.increment_lineno(statement, node.lineno - 1)
+        defines = (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
+        results += [s for s in body if isinstance(s, defines)]
+        rest = [s for s in body if not isinstance(s, defines)]
+        if rest and seen.scope.kind == "function":
+            results.append(_as_function(rest, node.lineno))
+        else:
+            results += rest
+    return results
+
+
+def _as_function(body: list[ast.stmt], line: int) -> ast.FunctionDef:
+    nothing = ast.arguments([], [], None, [], [], None, [])
+    function = ast.FunctionDef(EXECUTED, nothing, body, [], None, None)
+    function.lineno = function.end_lineno = line
+    function.col_offset = function.end_col_offset = 0
+    return function

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ import pytest
 from kbexp.candidate import Proposal, Usage
 from kbexp.config import BudgetConfig
 from kbexp.events import (
+    BaselineBegun,
+    BaselineJudged,
+    ConfirmationBegun,
+    Confirmed,
     DuplicateFound,
     EvaluationBegun,
     Event,
@@ -134,3 +139,37 @@ def run_info(tmp_path: Path) -> RunInfo:
         launch_dir=tmp_path,
         budget=BudgetConfig(name="small", evaluations=10),
     )
+
+
+@pytest.fixture
+def ended() -> list[Event]:
+    """The made-up run, in which a lucky kernel loses to a steady one after the search."""
+    *events, end = _events()
+    assert isinstance(end, RunEnded)
+    hostile = "\x1b[31m[bold]\r\u202e" + "x" * 5000
+    at = iter(range(100))
+
+    def later() -> float:
+        return end.time + 0.01 * next(at)
+
+    lucky, first = Kernel("lucky").id, Kernel("better").id
+    other = {"rows": 7, hostile: hostile}
+    return [
+        *events,
+        EvaluationBegun(kernel_id=lucky, number=4, source="lucky", time=later()),
+        VerdictReached(verdict=_verdict("lucky", speedup=3.0), time=later()),
+        ConfirmationBegun(kernel_id=lucky, time=later()),
+        ConfirmationBegun(kernel_id=first, time=later()),
+        Confirmed(verdict=_verdict("lucky", Status.INCORRECT, reasons=(hostile,)), time=later()),
+        Confirmed(verdict=_verdict("better", speedup=1.25), time=later()),
+        Confirmed(
+            verdict=replace(_verdict("better", speedup=1.1), task_id="other"),
+            sizes=other,
+            time=later(),
+        ),
+        BaselineBegun(name="torch_compile", time=later()),
+        BaselineJudged(
+            name="torch_compile", verdict=_verdict("compiled", speedup=2.25), time=later()
+        ),
+        replace(end, time=later()),
+    ]

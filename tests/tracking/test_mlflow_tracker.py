@@ -258,3 +258,19 @@ def test_two_processes_make_one_store_at_once(tmp_path: Path, make_events: Any) 
     assert sorted(run.info.run_name for run in stored) == ["one", "two"]
     assert [run.data.metrics["best_speedup"] for run in stored] == [1.5, 1.5]
     assert {run.info.status for run in stored} == {"FINISHED"}
+
+
+def test_what_follows_the_search_is_drawn(run: RunInfo, ended: Any) -> None:
+    with Journal(run.journal) as journal:
+        journal.subscribe(tracker(run))
+        for event in ended:
+            journal.append(event)
+    (stored,) = stored_runs(run)
+    metrics = stored.data.metrics
+    assert metrics["confirmed_speedup"] == 1.25
+    assert metrics["confirmed_speedup_low"] == pytest.approx(1.15)
+    assert metrics["confirmed_time_ms"] == pytest.approx(2 / 1.25)
+    assert metrics["shrunk"] == pytest.approx(1 - 1.25 / 1.5)
+    assert metrics["torch_compile_speedup"] == 2.25
+    assert metrics["best_speedup"] == 3.0
+    assert metrics["evaluations"] == 4

@@ -1,0 +1,66 @@
+"""What is shown of a run's end: kernels judged again, other sizes, baselines."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+
+import pytest
+from rich.console import Console as Terminal
+
+from kbexp.events import BaselineBegun, Event
+from kbexp.kernel import Kernel
+from kbexp.summary import RunSummary
+from kbexp.tracking import RunInfo
+from kbexp.tracking.board import Board
+from kbexp.tracking.console import Console
+from kbexp.tracking.files import final_files
+from kbexp.tracking.view import render
+
+
+def test_lines_say_what_each_kernel_was_worth_before_and_after(
+    run_info: RunInfo, ended: list[Event]
+) -> None:
+    stream = io.StringIO()
+    console = Console(run_info, stream=stream, past=True)
+    for event in ended:
+        console.on_event(event)
+    text = stream.getvalue()
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
+    better, lucky = Kernel("better").id[:8], Kernel("lucky").id[:8]
+    assert re.search(rf"judged again  kernel {lucky}  incorrect", text)
+    assert re.search(rf"judged again  kernel {better}  correct  1\.25.*1\.50. when searched", text)
+    assert re.search(rf"judged again with rows=7, .*  kernel {better}  correct  1\.10", text)
+    assert re.search(r"baseline torch_compile  correct  2\.25", text)
+    assert "being judged again" not in text
+    assert re.search(r"run complete.*best 1\.25. \[1\.15, 1\.35\] confirmed", text)
+
+
+@pytest.mark.parametrize("width", [20, 60, 104])
+def test_the_view_shows_the_confirmed_figure(
+    run_info: RunInfo, ended: list[Event], width: int
+) -> None:
+    board = Board(run_info)
+    seen = ""
+    for event in ended:
+        board.apply(event)
+        stream = io.StringIO()
+        terminal = Terminal(file=stream, width=width, height=30, markup=False, highlight=False)
+        terminal.print(render(board, width, 30, now=2000.0))
+        seen = stream.getvalue()
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", seen)
+        assert all(len(line) <= width for line in seen.splitlines())
+        if isinstance(event, BaselineBegun) and width >= 60:
+            assert "judging 1 after the search" in seen
+    if width == 104:
+        assert re.search(r"best 1\.25. \[1\.15, 1\.35\].*confirmed, 1\.50. when searched", seen)
+        assert re.search(r"again  correct .*1\.50. when searched", seen)
+        assert re.search(r"base  correct .*torch\.compile", seen)
+
+
+def test_the_files_hold_the_winner(run_info: RunInfo, ended: list[Event]) -> None:
+    files = final_files(run_info, RunSummary.of(ended))
+    assert files["best_kernel.py"] == "better"
+    best = json.loads(files["result.json"])["best"]
+    assert (best["speedup"], best["confirmed"]["speedup"]) == (1.5, 1.25)

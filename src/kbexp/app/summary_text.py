@@ -19,6 +19,8 @@ def summary_text(result: Result, folder: Path) -> str:
         f"model ${counted.llm_usd:.4f}, device ${counted.gpu_usd:.4f}"
     )
     lines += _comparisons(result)
+    if counted.winner is not None:
+        lines += _conditions(counted.winner.verdict)
     lines += [f"note:   {one_line(note)}" for note in result.notes]
     shown = _relative(folder)
     lines.append(f"files:  {shown}/")
@@ -75,6 +77,19 @@ def _comparisons(result: Result) -> list[str]:
             sizes = one_line(", ".join(f"{k}={v}" for k, v in again.sizes.items()))
             lines.append(f"with {sizes}: {_elsewhere(again.verdict)}")
     return lines
+
+
+def _conditions(verdict: Verdict) -> list[str]:
+    """Return how near a kernel is to what is possible, and what its figures may suffer from."""
+    said, lines = verdict.environment, []
+    share = verdict.metrics.get("share_of_bound")
+    if share is not None and share <= 1 and "bound_by" in said:
+        whose = "measured here" if said.get("peaks") == "measured" else "by its vendor's figures"
+        lines.append(
+            f"bound:  {share:.0%} of what the device's {one_line(said['bound_by'])} allows, {whose}"
+        )
+    notes = (said[name] for name in ("beyond_bound", "warning") if name in said)
+    return lines + [f"note:   {one_line(note)}" for note in notes]
 
 
 def _elsewhere(verdict: Verdict) -> str:

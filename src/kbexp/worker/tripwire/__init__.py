@@ -29,8 +29,9 @@ from kbexp.worker.tripwire.downgrades import narrower_types
 from kbexp.worker.tripwire.index import Index, Seen, index
 from kbexp.worker.tripwire.native import Native, look_native, looks_native
 from kbexp.worker.tripwire.reach import EXECUTED, Reached, reach
+from kbexp.worker.tripwire.resolver import Resolver
 from kbexp.worker.tripwire.suspicions import suspicions
-from kbexp.worker.tripwire.values import Resolver, canonical
+from kbexp.worker.tripwire.values import canonical
 
 MAX_FINDINGS = 24
 MAX_LENGTH = 160

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from kbexp.worker.tripwire import words
-from kbexp.worker.tripwire.values import Resolver
+from kbexp.worker.tripwire.resolver import Resolver
 
 _SETTINGS = words.names(
     """

@@ -9,7 +9,7 @@ import ast
 
 from kbexp.worker.tripwire import words
 from kbexp.worker.tripwire.index import Scope
-from kbexp.worker.tripwire.values import Resolver
+from kbexp.worker.tripwire.resolver import Resolver
 
 NO_GUARD = ("", False)
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from kbexp.worker.tripwire import words
 from kbexp.worker.tripwire.guards import always_leaves, guard_of
 from kbexp.worker.tripwire.index import FUNCTIONS, Scope
-from kbexp.worker.tripwire.values import Resolver, Value, Values, canonical
+from kbexp.worker.tripwire.resolver import Resolver
+from kbexp.worker.tripwire.values import Value, Values, canonical
 
 EXECUTED = "<exec>"
 """The name of a function that stands for statements that a kernel runs through `exec`."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from kbexp.worker.tripwire.index import Scope
 from kbexp.worker.tripwire.reach import Reached
-from kbexp.worker.tripwire.values import Resolver
+from kbexp.worker.tripwire.resolver import Resolver
 
 _ADDRESS = frozenset(["data_ptr", "_version", "const_data_ptr", "_cdata"])
 MAX_STATEMENTS = 3000

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from kbexp.worker.tripwire import risks, words
 from kbexp.worker.tripwire.index import Scope, Seen
 from kbexp.worker.tripwire.reach import Reached
+from kbexp.worker.tripwire.resolver import Resolver
 from kbexp.worker.tripwire.state import states
-from kbexp.worker.tripwire.values import Resolver, canonical
+from kbexp.worker.tripwire.values import canonical
 
 Suspicion = tuple[int, str]
 """A line and what is suspicious there."""

@@ -226,3 +226,24 @@ REDUCED = names(
     """
 )
 """Types with fewer bits than float32, as torch and Triton call them."""
+
+PLAIN_CALLS = names(
+    """
+    builtins.len builtins.int builtins.float builtins.bool builtins.range builtins.str
+    builtins.isinstance builtins.abs builtins.round builtins.id builtins.hash builtins.type
+    triton.cdiv triton.next_power_of_2
+    """
+)
+"""Functions whose result is a number, or at least no tensor."""
+
+PASSED_ON = names(
+    """
+    functools.partial builtins.staticmethod builtins.classmethod builtins.property
+    types.MethodType functools.wraps torch.compile torch.jit.script functools.lru_cache
+    functools.cache builtins.list builtins.tuple builtins.reversed builtins.enumerate
+    builtins.zip builtins.dict builtins.iter builtins.next builtins.map torch._dynamo.disable
+    torch.compiler.disable torch.no_grad torch.inference_mode contextlib.nullcontext
+    functools.reduce builtins.sorted types.SimpleNamespace collections.namedtuple
+    """
+)
+"""Functions whose result may be, hold or call what they were given."""

@@ -14,7 +14,13 @@ from kernels import KERNEL, TASK, kernel, quick
 from kbexp.app import baselines
 from kbexp.app.after import After, affordable
 from kbexp.app.baseline_cache import BaselineCache
-from kbexp.app.baselines import Comparing, chosen_baselines, compiled_reference
+from kbexp.app.baselines import (
+    Comparing,
+    baseline_settings,
+    check_baselines,
+    chosen_baselines,
+    compiled_reference,
+)
 from kbexp.app.confirm import Confirming, Interrupted, Sized, check_confirm, confirm_settings
 from kbexp.app.confirm import other_sizes as load_sizes
 from kbexp.app.result import over_baseline
@@ -27,6 +33,7 @@ from kbexp.config import (
     ConfirmEvaluatorConfig,
     EvaluatorConfig,
     GpuConfig,
+    Policy,
     Provider,
     RunConfig,
     TaskConfig,
@@ -249,6 +256,15 @@ def comparing(fold: Fold, evaluator: Any, cache: BaselineCache | None, **more: A
         "affordable": lambda: 99,
     }
     return Comparing(**(values | more))
+
+
+def test_a_baseline_has_time_to_compile_and_breaks_no_policy() -> None:
+    own = EvaluatorConfig(name="own", run_timeout_s=60.0, policy=Policy.strict)
+    changed = baseline_settings(own, BaselinesConfig())
+    assert (changed.run_timeout_s, changed.policy) == (300.0, Policy.any)
+    assert baseline_settings(own, BaselinesConfig(run_timeout_s=5.0)).run_timeout_s == 60.0
+    with pytest.raises(KbexpError, match=r"baselines\.run_timeout_s"):
+        check_baselines(BaselinesConfig(run_timeout_s=0.0))
 
 
 def test_a_processor_is_spared_the_compiling_unless_asked() -> None:

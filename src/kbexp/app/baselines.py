@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from kbexp.app.baseline_cache import BaselineCache
 from kbexp.app.confirm import completed, decided, verdict_of
-from kbexp.config import Baseline, BaselinesConfig, EvaluatorConfig, Provider
+from kbexp.config import Baseline, BaselinesConfig, EvaluatorConfig, Policy, Provider
 from kbexp.errors import KbexpError
 from kbexp.events import BaselineBegun, BaselineJudged, Event
 from kbexp.kernel import Kernel
@@ -60,8 +60,9 @@ def compiled_reference(task: Task) -> Kernel:
 
 
 def baseline_settings(own: EvaluatorConfig, config: BaselinesConfig) -> EvaluatorConfig:
-    """Return the settings for judging a baseline: with time enough to compile."""
-    return replace(own, run_timeout_s=max(own.run_timeout_s, config.run_timeout_s))
+    """Return the settings for judging a baseline: time to compile, and no policy against that."""
+    run_timeout_s = max(own.run_timeout_s, config.run_timeout_s)
+    return replace(own, run_timeout_s=run_timeout_s, policy=Policy.any)
 
 
 @dataclass(slots=True, kw_only=True)

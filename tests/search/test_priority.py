@@ -17,8 +17,10 @@ from kbexp.events import StepDone
 from kbexp.kernel import Kernel
 from kbexp.search.archive import Archive
 from kbexp.search.priority import Standing, best_candidate, mean_score, rank, standings
-from kbexp.search.score import speedup
+from kbexp.search.score import score_named
 from kbexp.verdict import Status
+
+speedup = score_named("speedup")
 
 SCORES = st.floats(0.0, 100.0) | st.sampled_from([0.0, 1.0, 2.0])
 

@@ -238,6 +238,8 @@ def environment(walls: Walls, base: dict[str, str]) -> dict[str, str]:
     return {
         **base,
         "HOME": inside,
+        # Its user id is in no table, and torch's compiler wants a name for its cache.
+        "USER": "kernel",
         "TMPDIR": inside,
         "TORCH_EXTENSIONS_DIR": walls.extensions,
         "TORCHINDUCTOR_CACHE_DIR": f"{inside}/inductor",

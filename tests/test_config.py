@@ -143,6 +143,21 @@ def test_entries_can_be_added_where_the_names_are_free() -> None:
 
 
 @pytest.mark.parametrize(
+    ("override", "metric"),
+    [
+        ("metric=speedup_low", "speedup_low"),
+        ("metric=my_metrics.frugal", "my_metrics.frugal"),
+        (
+            "metric={_target_:my_metrics.frugal,joules:0.5}",
+            {"_target_": "my_metrics.frugal", "joules": 0.5},
+        ),
+    ],
+)
+def test_a_metric_is_a_name_a_path_or_a_path_with_arguments(override: str, metric: object) -> None:
+    assert typed(composed(override), RunConfig).metric == metric
+
+
+@pytest.mark.parametrize(
     ("text", "part"),
     [
         ("seed=1,task=softmax", "seed=1_task=softmax"),

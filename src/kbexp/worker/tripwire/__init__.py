@@ -119,7 +119,7 @@ def find(tree: ast.Module, source: str) -> Findings:
     """Do what `look_at` does, and raise what goes wrong on the way."""
     found = index(tree)
     resolver = Resolver(found)
-    executed = _executed(found, resolver)
+    executed = _executed(found, resolver) if "exec" in source else []
     if executed:
         found = index(ast.Module([*tree.body, *executed], []))
         resolver = Resolver(found)
@@ -197,13 +197,17 @@ def _stand_ins(resolver: Resolver, reached: Reached) -> list[tuple[int, str]]:
     if reached.reference:
         results.append((reached.reference, "the reference Model"))
     last = {path.rpartition(".")[2] for path in words.COMPILERS}
-    for kind in (ast.Attribute, ast.Name):
-        for seen in resolver.found.all(kind):
-            name = getattr(seen.node, "attr", getattr(seen.node, "id", ""))
-            if kind is ast.Name or name in last:
-                for path in resolver.paths(seen.node, seen.scope):
-                    if canonical(path) in words.COMPILERS:
-                        results.append((getattr(seen.node, "lineno", 0), canonical(path)))
+    for seen in resolver.found.all(ast.Attribute):
+        if isinstance(seen.node, ast.Attribute) and seen.node.attr in last:
+            for path in map(canonical, resolver.paths(seen.node, seen.scope)):
+                if path in words.COMPILERS:
+                    results.append((seen.node.lineno, path))
+    for seen in resolver.found.all(ast.ImportFrom):
+        if isinstance(seen.node, ast.ImportFrom):
+            for alias in seen.node.names:
+                path = canonical(f"{seen.node.module}.{alias.name}")
+                if path in words.COMPILERS:
+                    results.append((seen.node.lineno, path))
     return results
 
 
@@ -218,7 +222,7 @@ def _executed(found: Index, resolver: Resolver) -> list[ast.stmt]:
     for seen in calls:
         node = seen.node
         assert isinstance(node, ast.Call)
-        if getattr(node.func, "id", "exec") != "exec" or len(results) > MAX_EXECUTED:
+        if not isinstance(node.func, ast.Name) or len(results) > MAX_EXECUTED:
             continue
         if "builtins.exec" not in resolver.paths(node.func, seen.scope):
             continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 
 from kbexp.worker.tripwire import words
-from kbexp.worker.tripwire.index import Scope
+from kbexp.worker.tripwire.index import Scope, children_of
 from kbexp.worker.tripwire.resolver import Resolver
 
 NO_GUARD = ("", False)
@@ -80,7 +80,7 @@ def _few_nodes(node: ast.AST) -> list[ast.AST]:
     for inner in found:
         if len(found) > 60:
             break
-        found += ast.iter_child_nodes(inner)
+        found += children_of(inner)
     return found
 
 

@@ -185,7 +185,7 @@ def _pasted(text: str) -> str:
             for name, part in zip(names, given, strict=False):
                 if name:
                     body = re.sub(rf"\b{re.escape(name)}\b", lambda _, part=part: part, body)
-            results.append(re.sub(r"\s*##\s*", "", body))
+            results.append(re.sub(r"\s*##\s*", "", body) + "(")  # It may well be called.
     return "\n" + "\n".join(results)[:MAX_TEXT]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from kbexp.worker.tripwire import words
 from kbexp.worker.tripwire.guards import always_leaves, guard_of
-from kbexp.worker.tripwire.index import FUNCTIONS, Scope
+from kbexp.worker.tripwire.index import FUNCTIONS, Scope, children_of
 from kbexp.worker.tripwire.resolver import Resolver
 from kbexp.worker.tripwire.values import Value, Values, canonical
 
@@ -179,12 +179,13 @@ class _Walk:
                     (node.orelse, guard if mismatch else inside),
                 ]
                 continue
-            self._look(node, scope, guard)
+            if type(node) in _LOOKED_AT:
+                self._look(node, scope, guard)
             while isinstance(node, ast.Attribute):
                 node = node.value
                 if not isinstance(node, ast.Attribute | ast.Name):
                     stack.append((node, guard))
-            stack += [(child, guard) for child in ast.iter_child_nodes(node)]
+            stack += [(child, guard) for child in children_of(node)]
 
     def _look(self, node: ast.AST, scope: Scope, guard: str) -> None:
         match node:
@@ -344,6 +345,9 @@ class _Walk:
             self.reached.own.add(kind)
 
 
+_LOOKED_AT = {
+    ast.Name, ast.Attribute, ast.Call, ast.BinOp, ast.AugAssign, ast.UnaryOp, ast.Compare,
+}  # fmt: skip
 _IDENTITY = (ast.Is, ast.IsNot, ast.In, ast.NotIn)
 
 

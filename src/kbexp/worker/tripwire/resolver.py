@@ -39,8 +39,10 @@ class Resolver:
     def __init__(self, found: Index) -> None:
         self.found = found
         self.exhausted = False
-        self._memo: dict[int, Values] = {}
-        self._names: dict[tuple[int, str], Values] = {}
+        self._memo: dict[object, tuple[Values, frozenset[int]]] = {}
+        # What is known of a function's parameters grows: what was worked out with them then goes.
+        self._reads: set[int] = set()
+        self._hangs_on: dict[int, set[object]] = {}
         self._active: set[object] = set()
         self._arguments: dict[tuple[int, str], list[Value]] = {}
         self._steps = 0
@@ -56,7 +58,8 @@ class Resolver:
         key = id(node)
         known = self._memo.get(key)
         if known is not None:
-            return known
+            self._reads |= known[1]
+            return known[0]
         self._steps += 1
         if self._steps > MAX_STEPS:
             self.exhausted = True
@@ -65,13 +68,21 @@ class Resolver:
             return ()
         self._active.add(key)
         self._depth += 1
+        outer, self._reads = self._reads, set()
         try:
             result = few(self._work_out(node, scope))
+            self._remember(key, result)
         finally:
             self._depth -= 1
             self._active.discard(key)
-        self._memo[key] = result
+            self._reads |= outer
         return result
+
+    def _remember(self, key: object, result: Values) -> None:
+        """Keep what was worked out, until a parameter that was read on the way is given more."""
+        self._memo[key] = result, frozenset(self._reads)
+        for function in self._reads:
+            self._hangs_on.setdefault(function, set()).add(key)
 
     def keep(self, node: ast.AST) -> None:
         """Hold on to a node that is not of the tree: what is known of it hangs on its id."""
@@ -92,8 +103,8 @@ class Resolver:
         fresh = [value for value in values if value not in held][: MAX_VALUES - len(held)]
         if fresh:
             held += fresh
-            self._memo.clear()
-            self._names.clear()
+            for hanging in self._hangs_on.pop(id(function), ()):
+                self._memo.pop(hanging, None)
         return bool(fresh)
 
     def attribute(self, owner: Scope, attr: str, depth: int = 0) -> Values:
@@ -176,22 +187,25 @@ class Resolver:
 
     def _bound(self, home: Scope, name: str) -> Values:
         key = (id(home), name)
-        known = self._names.get(key)
+        known = self._memo.get(key)
         if known is not None:
-            return known
+            self._reads |= known[1]
+            return known[0]
         if key in self._active:
             return ()
         self._active.add(key)
+        outer, self._reads = self._reads, set()
         try:
             result: list[Value] = []
             for binding in home.bindings[name][:32]:
                 result += self._binding(binding)
             if name in home.parameters:
                 result += self._parameter(home, name)
+            self._remember(key, few(tuple(result)))
         finally:
             self._active.discard(key)
-        self._names[key] = few(tuple(result))
-        return self._names[key]
+            self._reads |= outer
+        return self._memo[key][0]
 
     def _binding(self, binding: Binding) -> Values:
         if binding.how == "path":
@@ -217,6 +231,7 @@ class Resolver:
         return (Value("def", scope=binding.scope),)
 
     def _parameter(self, function: Scope, name: str) -> Values:
+        self._reads.add(id(function))
         result = list(self._arguments.get((id(function), name), ()))
         if name in function.defaults:
             result += self.values(function.defaults[name], function)

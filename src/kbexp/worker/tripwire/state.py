@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from kbexp.worker.tripwire.index import Scope
+from kbexp.worker.tripwire.index import Scope, children_of
 from kbexp.worker.tripwire.reach import Reached
 from kbexp.worker.tripwire.resolver import Resolver
 
@@ -33,7 +33,7 @@ def _nodes(function: Scope) -> list[ast.AST]:
         if len(found) > MAX_STATEMENTS:
             break
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found += ast.iter_child_nodes(node)
+            found += children_of(node)
     return found
 
 
@@ -55,6 +55,8 @@ def _addresses(
         )
 
     for node in nodes:
+        if not isinstance(node, ast.Subscript | ast.Call | ast.Compare):
+            continue
         match node:
             case ast.Subscript(slice=key) if address(key):
                 yield node.lineno, "keeps something by a tensor's address"

@@ -66,3 +66,21 @@ def test_the_first_calls_of_a_block_do_not_count(times: list[int], figure: float
 )
 def test_a_block_is_as_long_as_asked_within_bounds(call_ms: float, calls: int) -> None:
     assert calls_per_block(int(call_ms * MS), quick(block_ms=1.0, max_calls=5)) == calls
+
+
+def test_an_interval_is_never_narrower_than_processes_differ() -> None:
+    watch = Stopwatch(quick(), seed=1, resolution=0.01)
+    for _ in range(6):
+        watch.add([2 * MS] * 3, [4 * MS] * 3)
+    speedup = watch.figures().speedup
+    assert (speedup.low, speedup.value, speedup.high) == (1.98, 2.0, 2.02)
+
+
+def test_a_charge_is_added_to_the_kernel_alone() -> None:
+    watch = Stopwatch(quick(), seed=1)
+    for _ in range(6):
+        watch.add([2 * MS] * 3, [4 * MS] * 3)
+    watch.charge(6.0)
+    figures = watch.figures()
+    assert (figures.time_ms.value, figures.reference_ms.value) == (8.0, 4.0)
+    assert figures.speedup.value == 0.5

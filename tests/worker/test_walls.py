@@ -53,7 +53,7 @@ def strong(worker: Worker) -> bool:
 
 def test_an_honest_kernel_passes(walled: Worker, task: Task) -> None:
     verdict = walled.evaluate(task, kernel(GOOD))
-    assert verdict.status is Status.CORRECT, verdict
+    assert verdict.status is Status.CORRECT, verdict.reasons
     assert verdict.isolation == walled.isolation
 
 
@@ -210,4 +210,9 @@ def test_threads_and_processes_can_still_be_started(walled: Worker, task: Task) 
         return torch.softmax(x * self.weight, dim=-1)
     """
     verdict = walled.evaluate(task, kernel(body))
-    assert verdict.status is Status.CORRECT, verdict
+    assert verdict.status is Status.CORRECT, verdict.reasons
+
+
+def test_a_user_has_a_name(walled: Worker, task: Task) -> None:
+    # torch.compile names its cache after it, and fails where there is none.
+    assert told(walled, task, "__import__('getpass').getuser()") == "kernel"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from kbexp.config import EvaluatorConfig
 from kbexp.verdict import Phase, Status
 from kbexp.worker.arena import Arena
-from kbexp.worker.clocks import Agreement, Waiting, compare_clocks
+from kbexp.worker.clocks import Agreement, Neighbours, compare_clocks
 from kbexp.worker.conditions import Conditions
 from kbexp.worker.examination import Examination
 from kbexp.worker.feed import Feed
@@ -22,7 +22,7 @@ from kbexp.worker.outcome import Outcome, Stop
 from kbexp.worker.reference import Problem, Reference, Trial
 from kbexp.worker.report import Kind
 from kbexp.worker.side import Side
-from kbexp.worker.timing import Stopwatch, calls_per_block
+from kbexp.worker.timing import RESOLUTION, Stopwatch, calls_per_block
 from kbexp.worker.tolerance import compare
 from kbexp.worker.variants import vary
 
@@ -117,6 +117,7 @@ class Judgement:
         self._kernel = Side("the kernel", ends[0], ends[2], blamed=True)
         self._baseline = Side("the reference", ends[1], ends[3], blamed=False)
         self._checked = 0
+        self._neighbours = Neighbours()
         self._random = random.Random(new_seed())
         self._lending = Lending(device)
         self._conditions = Conditions(device)
@@ -211,8 +212,8 @@ class Judgement:
         reference_ns = self._block(self._baseline, 1, check=False).times_ns[0]
         warm = self._pair(calls_per_block(max(kernel_ns, reference_ns), settings))
         calls = calls_per_block(max(min(b.times_ns) for b in warm.values()), settings)
-        watch = Stopwatch(settings, self._random.getrandbits(32))
-        waiting = Waiting()
+        resolution = RESOLUTION[self._device.partition(":")[0]]
+        watch = Stopwatch(settings, self._random.getrandbits(32), resolution)
         self._conditions.begin()
         while not watch.enough() or self._too_little_checked(watch):
             pair = self._pair(calls, check=watch.enough())
@@ -220,7 +221,7 @@ class Judgement:
             for side, block in pair.items():
                 side.clock.add(watch.last_ms(side is self._kernel), block.judged_ns / calls / 1e6)
         conditions = self._conditions.end()
-        agreement = self._agreement(waiting.contended())
+        agreement = self._agreement(self._neighbours.contended())
         watch.charge(agreement.charged_ms)
         self._measure_energy(calls)
         figures = watch.figures()
@@ -297,9 +298,8 @@ class Judgement:
             slots = self._slots(side, calls - done)
             for slot in slots:
                 self._feed(side).freshen(slot)
-            block += self._called(
-                side, slots, set(slots[checked - done :][:1]) if checked >= done else set()
-            )
+            here = slots[checked - done :][:1] if checked >= done else []
+            block += self._called(side, slots, set(here))
         self._checked += check and side is self._kernel
         return block
 
@@ -315,6 +315,7 @@ class Judgement:
             else self._call_all(side, slots)
         )
         side.hold()
+        self._neighbours.look()
         for slot in chosen if side is self._kernel else ():
             self._check(side, slot)
         if side not in self._looked_at:
@@ -341,7 +342,7 @@ class Judgement:
             block += Block(list(times), called - begun)
             if slot in chosen:
                 side.tell({"give": slot})
-                side.expect(Kind.COPIED)
+                side.clock.strided |= side.expect(Kind.COPIED).strided
                 if side.phase is Phase.TIMING:
                     side.clock.given_ms.append((time.perf_counter_ns() - called) / 1e6)
         return block

@@ -53,12 +53,16 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One report: `times_ns` with CALLED, `leaves` with LAYOUT, `text` with FAILED."""
+    """One report: `times_ns` with CALLED, `leaves` with LAYOUT, `text` with FAILED.
+
+    `strided` comes with COPIED: an output did not lie in the order of its elements.
+    """
 
     kind: Kind
     times_ns: tuple[int, ...] = ()
     leaves: tuple[Leaf, ...] = ()
     text: str = ""
+    strided: bool = False
 
 
 def send_report(channel: socket.socket, kind: Kind, payload: bytes = b"") -> None:
@@ -104,7 +108,7 @@ def read_report(channel: socket.socket, timeout_s: float, calls: int = 0) -> Rep
         Kind.READY: (0, 0),
         Kind.CALLED: (8 * calls, 8 * calls),
         Kind.LAYOUT: (LEAVES.size, LEAVES.size + MAX_LEAVES * LEAF.size),
-        Kind.COPIED: (0, 0),
+        Kind.COPIED: (1, 1),
         Kind.FAILED: (0, MAX_TEXT),
     }[kind]
     if not expected[0] <= size <= expected[1]:
@@ -114,6 +118,8 @@ def read_report(channel: socket.socket, timeout_s: float, calls: int = 0) -> Rep
         return Report(kind, times_ns=struct.unpack(f"<{calls}Q", payload))
     if kind is Kind.LAYOUT:
         return Report(kind, leaves=_unpack_leaves(payload))
+    if kind is Kind.COPIED:
+        return Report(kind, strided=payload != b"\0")
     if kind is Kind.FAILED:
         return Report(kind, text=clean(payload.decode("utf-8", "replace")))
     return Report(kind)

@@ -84,7 +84,8 @@ class Runner:
 
         if "give" in order:
             self._hand_over(self._last, order["give"])
-            send_report(channel, Kind.COPIED)
+            dense = all(tensor.is_contiguous() for tensor in output_tensors(self._last))
+            send_report(channel, Kind.COPIED, b"\0" if dense else b"\1")
             return
         with torch.no_grad():
             done = (

@@ -27,7 +27,9 @@ def environment(device: str) -> dict[str, str]:
         found["cuda"] = str(torch.version.cuda)
         properties = torch.cuda.get_device_properties(device)
         found["memory_bytes"] = str(properties.total_memory)
-        found["l2_bytes"] = str(getattr(properties, "L2_cache_size", 0))
+        cache = getattr(properties, "L2_cache_size", 0)
+        if cache:
+            found["l2_bytes"] = str(cache)
         gpu = gpu_of(device)
         driver = gpu.driver if gpu is not None else None
         if driver is not None:

@@ -156,6 +156,10 @@ def _bad_value(error: Exception, schema: type, context: str = "") -> str:
         names = choices.group(1).split(", ")
         hint = _did_you_mean(value.group(1), names) if value else ""
         return f"{key} must be one of {', '.join(names)}, {shown}{hint}."
+    if "is not a ListConfig" in text:
+        return f"{key} must be a list, as in {key}=[…]."
+    if "is not a subclass of" in text:
+        return f"{key} is a group of settings: give one of them, as in {key}.NAME=…"
     if "not a valid bool" in text:
         return f"{key} must be true or false, {shown}."
     if wanted:

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kbexp.app import configuration
 from kbexp.app.configuration import GROUPS, choices, path_part, typed
-from kbexp.config import EvaluateConfig, EvaluatorConfig, Provider, RunConfig, SizeClass
+from kbexp.config import EvaluateConfig, EvaluatorConfig, Policy, Provider, RunConfig, SizeClass
 from kbexp.errors import KbexpError
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -93,6 +94,21 @@ def test_evaluators_are_ordered_by_the_time_they_take() -> None:
     for name in ("correctness_trials", "min_pairs", "max_pairs", "timing_s"):
         assert getattr(quick, name) < getattr(standard, name) < getattr(thorough, name)
     assert quick.target_width > standard.target_width > thorough.target_width
+
+
+@pytest.mark.parametrize("policy", list(Policy))
+@pytest.mark.parametrize("name", choices(CONF, "evaluator"))
+def test_every_evaluator_takes_every_policy_and_rejects_nothing_unless_told(
+    name: str, policy: Policy
+) -> None:
+    assert typed(composed(f"evaluator={name}"), RunConfig).evaluator.policy is Policy.any
+    told = composed(f"evaluator={name}", f"evaluator.policy={policy}", "kernel=a", root="evaluate")
+    assert typed(told, EvaluateConfig).evaluator.policy is policy
+
+
+def test_a_policy_that_is_none_is_refused() -> None:
+    with pytest.raises((KbexpError, OmegaConfBaseException, HydraException), match="policy"):
+        typed(composed("evaluator.policy=none_at_all"), RunConfig)
 
 
 @pytest.mark.parametrize("name", [n for n in choices(CONF, "gpu") if n not in ("cpu", "local")])

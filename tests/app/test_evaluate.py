@@ -46,6 +46,8 @@ def test_every_file_gets_a_line_in_the_order_given(command_line, tmp_path: Path)
     assert right["reference_ms"] > 0
     assert set(right["phases"]) == {"queue_s", "build_s", "correctness_s", "timing_s"}
     assert right["device"]
+    assert right["facts"]["operators"] == ["torch.softmax"]
+    assert right["facts"]["own_kernel"] == ""
     assert right["isolation"]
     assert all(line["reasons"] for line in lines[1:])
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(texts)

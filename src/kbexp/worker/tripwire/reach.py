@@ -56,6 +56,7 @@ class _Walk:
         self._declared = {a or b for a, b in _DECLARED.findall(source[: 2**18])}
         self._visits: dict[tuple[int, str], int] = {}
         self._todo: list[tuple[Scope, str]] = []
+        self._perhaps: dict[str, int] = {}
         self._seen = 0
         self.reached = Reached()
 
@@ -80,6 +81,11 @@ class _Walk:
         while self._todo:
             scope, guard = self._todo.pop()
             self._function(scope, guard)
+        if not self.reached.own:
+            # A parameter of which nothing is known is a tensor rather than a number where nothing
+            # but the library works on it.
+            for operator, line in self._perhaps.items():
+                self._operator(operator, line, "")
         return self.reached
 
     def _inherits(self, owner: Scope) -> None:
@@ -196,6 +202,9 @@ class _Walk:
             case ast.BinOp(left=left, op=op, right=right):
                 if isinstance(op, ast.MatMult) or self._tensor(left, right, scope=scope):
                     self._arithmetic(op, node.lineno, guard)
+                elif any(isinstance(side, ast.Name) and side.id in scope.parameters
+                         for side in (left, right)):  # fmt: skip
+                    self._perhaps.setdefault(_name_of(op), node.lineno)
             case ast.AugAssign(target=target, op=op, value=value):
                 if isinstance(op, ast.MatMult) or self._tensor(value, target, scope=scope):
                     self._arithmetic(op, node.lineno, guard)
@@ -207,7 +216,7 @@ class _Walk:
                     self._operator("comparison", node.lineno, guard)
 
     def _arithmetic(self, op: ast.operator, line: int, guard: str) -> None:
-        self._operator(f"operator {_ARITHMETIC.get(type(op), '')}".strip(), line, guard)
+        self._operator(_name_of(op), line, guard)
 
     def _tensor(self, *nodes: ast.expr, scope: Scope) -> bool:
         """True where one of the nodes can only be a tensor."""
@@ -238,6 +247,8 @@ class _Walk:
         if value.kind == "made" and value.text.startswith("torch.nn."):
             for layer in (value, *value.parts):
                 self._layer(layer, node, scope, guard)
+        elif value.kind == "made" and value.of_library:
+            self._operator(value.text, line, guard)
         elif value.kind == "parts":
             for part in value.parts:
                 self._called(part, node, scope, guard)
@@ -329,6 +340,8 @@ class _Walk:
             self._own("c++", guard)
 
     def _method(self, value: Value, line: int, guard: str) -> None:
+        if value.parts and value.parts[0].kind == "made" and value.parts[0].of_library:
+            self._operator(f"{value.parts[0].text}.{value.text}", line, guard)
         name = words.DUNDERS.get(value.text, value.text.rstrip("_"))
         if name not in words.COMPUTE:
             return
@@ -349,6 +362,10 @@ _LOOKED_AT = {
     ast.Name, ast.Attribute, ast.Call, ast.BinOp, ast.AugAssign, ast.UnaryOp, ast.Compare,
 }  # fmt: skip
 _IDENTITY = (ast.Is, ast.IsNot, ast.In, ast.NotIn)
+
+
+def _name_of(op: ast.operator) -> str:
+    return f"operator {_ARITHMETIC.get(type(op), '')}".strip()
 
 
 def is_operator(path: str) -> bool:

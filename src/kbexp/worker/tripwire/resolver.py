@@ -322,7 +322,8 @@ class Resolver:
         if callee.kind == "method":
             return called_method(callee, self._arguments_of(node, scope))
         if callee.kind == "made":
-            return (TENSOR,) if callee.text.startswith("torch.nn.") else callee.parts
+            works = callee.text.startswith("torch.nn.") or callee.of_library
+            return (TENSOR,) if works else callee.parts
         if callee.kind == "object" and callee.scope is not None:
             entries = self.attribute(callee.scope, "forward")
             entries += self.attribute(callee.scope, "__call__")

@@ -24,6 +24,11 @@ class Value(NamedTuple):
     scope: Scope | None = None
     parts: tuple[Value, ...] = ()
 
+    @property
+    def of_library(self) -> bool:
+        """True for what belongs to another package that computes."""
+        return self.text.partition(".")[0] in words.LIBRARIES
+
 
 Values = tuple[Value, ...]
 
@@ -108,8 +113,6 @@ def made_by(path: str, given: Values) -> Values:
         asks = path.startswith(("torch.cuda.", "torch.get_", "torch.is_", "torch.backends."))
         if asks or (last[:1].isupper() and last != "Tensor"):
             return (Value("made", path),)
-        return (TENSOR,)
-    if root in words.LIBRARIES:
         return (TENSOR,)
     if root in words.ARRAYS:
         return (TENSOR,) if is_tensor(given) else (PLAIN,)

@@ -191,7 +191,8 @@ COMPILERS = names(
 
 LIBRARIES = names(
     """
-    flash_attn flash_attn_interface xformers transformer_engine apex torchvision torchaudio vllm
+    transformers diffusers timm flash_attn flash_attn_interface xformers transformer_engine apex
+    torchvision torchaudio vllm
     sgl_kernel flashinfer liger_kernel fla bitsandbytes deep_gemm jax tensorflow onnxruntime
     tensorrt torch_tensorrt intel_extension_for_pytorch nvmath mkl faiss sklearn
     """

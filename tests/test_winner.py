@@ -117,6 +117,14 @@ def test_an_infrastructure_error_says_nothing_but_wins_nothing_either() -> None:
     assert won(summary) == ("b", 1.9, True)
 
 
+def test_one_that_lacks_the_figure_is_not_confirmed_but_has_not_failed() -> None:
+    summary = searched(a=3.0, b=2.0)
+    again(summary, "a", None, status=Status.CORRECT)
+    assert won(summary) == ("a", 3.0, False)
+    again(summary, "b", 1.9)
+    assert won(summary) == ("b", 1.9, True)
+
+
 def test_other_sizes_choose_no_winner() -> None:
     summary = searched(a=3.0, b=2.0)
     again(summary, "a", 2.9)

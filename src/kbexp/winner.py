@@ -75,17 +75,19 @@ def winner(
 
     `ranked` are the kernels that the search found correct, its best first; `confirmed` are the
     verdicts of those that were judged again, by kernel id; `score` is None for what is not
-    correct. A kernel that failed then has lost. One that was not judged again wins only where it
-    ranks above all that were (its turn is still to come), or where none of them stands.
+    correct or lacks the figure that counts. A kernel that failed then has lost. One that was not
+    judged again wins only where it ranks above all that were (its turn is still to come), or where
+    none of them stands.
     """
     standing: list[Winner] = []
     unknown: Winner | None = None
     for judged in ranked:
         again = confirmed.get(judged.verdict.kernel_id)
-        if again is None or again.status is Status.INFRASTRUCTURE_ERROR:
+        value = None if again is None else score(again)
+        if value is not None:
+            standing.append(Winner(judged, again, value))
+        elif again is None or again.correct or again.status is Status.INFRASTRUCTURE_ERROR:
             unknown = unknown or Winner(judged, None, judged.score)
             if again is None and not standing:
                 return unknown
-        elif (value := score(again)) is not None:
-            standing.append(Winner(judged, again, value))
     return max(standing, key=lambda won: won.score, default=unknown)

@@ -135,8 +135,8 @@ class Confirming:
                 break
             kernel_id = judged.verdict.kernel_id
             again = confirmed.get(kernel_id)
-            if again is not None and (decided(again) or kernel_id in self._attempted):
-                standing += again.correct
+            if kernel_id in self._attempted or (again is not None and decided(again)):
+                standing += again is not None and again.correct
             else:
                 chosen.append(judged)
         return chosen

@@ -138,6 +138,22 @@ CALLS = {
     "through the C module": ("return torch._C._VariableFunctions.mm(x, y)", "", "torch.mm"),
     "through the class of tensors": ("return torch.Tensor.mm(x, y)", "", "torch.Tensor.mm"),
     "through linalg": ("return torch.linalg.vector_norm(x)", "", "torch.linalg.vector_norm"),
+    "in layers that a function makes": (
+        "return self.blocks(x)",
+        "def block(n):\n    return nn.Sequential(nn.Conv2d(n, n, 1), nn.GELU())", "torch.nn.GELU",
+    ),
+    "in blocks of a class that is handed over": (
+        "return self.made(x)",
+        "class Block(nn.Module):\n    def forward(self, a):\n        return torch.relu(a)\n"
+        "def make(kind, count):\n    layers = []\n    for _ in range(count):\n"
+        "        layers.append(kind())\n    return nn.Sequential(*layers)",
+        "torch.relu",
+    ),
+    "by a model of another package": (
+        "return self.model(x)", "from transformers import AutoModel",
+        "transformers.AutoModel.from_pretrained",
+    ),
+    "in arithmetic of arguments": ("return x + y", "", "operator +"),
     "in arithmetic": ("z = torch.empty_like(x)\nreturn z * y.contiguous()", "", "operator *"),
     "in arithmetic in place": ("z = x.contiguous()\nz += y\nreturn z", "", "operator +"),
     "by numpy": ("return torch.from_numpy(np.exp(x.numpy()))", "import numpy as np", "numpy.exp"),
@@ -172,7 +188,16 @@ INITS = (
 @pytest.mark.parametrize("how", CALLS)
 def test_an_operator_is_found_however_it_is_called(how: str) -> None:
     body, top, operator = CALLS[how]
-    init = INITS + ("\nself.inner = Inner()" if "class Inner" in top else "")
+    init = INITS + "".join(
+        f"\n{line}"
+        for word, line in {
+            "class Inner": "self.inner = Inner()",
+            "def block": "self.blocks = nn.Sequential(*[block(4) for _ in range(3)])",
+            "def make": "self.made = make(Block, 2)",
+            "AutoModel": "self.model = AutoModel.from_pretrained('a')",
+        }.items()
+        if word in top
+    )
     found = seen(source(body, top, init))
     assert operator in found.operators, found
     assert any(operator in reason for reason in breaches(found, Policy.no_library))
@@ -266,6 +291,15 @@ HONEST = {
         "from torch.utils import cpp_extension\n"
         'EXT = cpp_extension.load_inline("m", cpp_sources=["at::Tensor softmax(at::Tensor x) '
         '{ auto y = at::empty_like(x); return y; }"], functions=["softmax"])', "pass",
+    ),
+    "a kernel in blocks of a class that is handed over": (
+        "return self.made(x.contiguous())",
+        "from torch.utils.cpp_extension import load_inline\n"
+        'EXT = load_inline("m", cpp_sources=["..."], functions=["go"])\n'
+        "class Block(nn.Module):\n    def forward(self, a):\n        return EXT.go(a)\n"
+        "def make(kind, count):\n    layers = [kind() for _ in range(count)]\n"
+        "    return nn.Sequential(*layers)",
+        "self.made = make(Block, 2)",
     ),
     "joined streams": (
         "s = torch.cuda.Stream()\ns.wait_stream(torch.cuda.current_stream())\n"

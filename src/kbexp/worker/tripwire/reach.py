@@ -9,11 +9,18 @@ from dataclasses import dataclass, field
 from kbexp.worker.tripwire import words
 from kbexp.worker.tripwire.guards import always_leaves, guard_of
 from kbexp.worker.tripwire.index import FUNCTIONS, Scope, children_of
+from kbexp.worker.tripwire.operators import is_operator
 from kbexp.worker.tripwire.resolver import Resolver
 from kbexp.worker.tripwire.values import Value, Values, canonical
 
 EXECUTED = "<exec>"
 """The name of a function that stands for statements that a kernel runs through `exec`."""
+
+PREPARING = "preparing"
+"""The guard of what is done when a module is imported and a model is constructed.
+
+It is followed for what functions are given there; what it computes is nobody's business.
+"""
 
 MAX_DEPTH = 80
 MAX_VISITS = 6
@@ -23,7 +30,6 @@ _ARITHMETIC = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**", ast.FloorDiv: "//",
     ast.Mod: "%", ast.MatMult: "@", ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^",
 }  # fmt: skip
-_NO_OPERATORS = frozenset(["pad", "one_hot"])
 _DECLARED = re.compile(r"TORCH_LIBRARY\w*\s*\(\s*(\w+)|[\"'](\w+)::\w+")
 
 
@@ -56,12 +62,14 @@ class _Walk:
         self._declared = {a or b for a, b in _DECLARED.findall(source[: 2**18])}
         self._visits: dict[tuple[int, str], int] = {}
         self._todo: list[tuple[Scope, str]] = []
-        self._perhaps: dict[str, int] = {}
+        self._perhaps: dict[tuple[str, str], int] = {}
         self._seen = 0
         self.reached = Reached()
 
     def run(self) -> Reached:
         module = self._resolver.found.module
+        assert isinstance(module.node, ast.Module)
+        self._block(module.node.body, module, PREPARING, 0)
         entries: list[Value] = []
         name = ast.Name(id="ModelNew", ctx=ast.Load())
         self._resolver.keep(name)
@@ -69,24 +77,30 @@ class _Walk:
             if value.kind == "def" and value.scope is not None:
                 if value.scope.kind == "class":
                     self._inherits(value.scope)
+                    for method in self._resolver.attribute(value.scope, "__init__"):
+                        self._reference((method,), 1, PREPARING)
                     entries += self._resolver.attribute(value.scope, "forward")
                     entries += self._resolver.attribute(value.scope, "__call__")
                 else:
                     entries.append(value)
         self.reached.found = any(e.kind in ("def", "own") for e in entries)
+        self._follow()
         self._reference(tuple(entries), 1, "")
         for scope in self._resolver.found.scopes.values():
             if scope.kind == "function" and (not self.reached.found or scope.name == EXECUTED):
                 self._visit(scope, "")
-        while self._todo:
-            scope, guard = self._todo.pop()
-            self._function(scope, guard)
+        self._follow()
         if not self.reached.own:
             # A parameter of which nothing is known is a tensor rather than a number where nothing
             # but the library works on it.
-            for operator, line in self._perhaps.items():
-                self._operator(operator, line, "")
+            for (operator, guard), line in self._perhaps.items():
+                self._operator(operator, line, guard)
         return self.reached
+
+    def _follow(self) -> None:
+        while self._todo:
+            scope, guard = self._todo.pop()
+            self._function(scope, guard)
 
     def _inherits(self, owner: Scope) -> None:
         """Note where the class, or one it derives from, derives from a class named Model."""
@@ -109,7 +123,8 @@ class _Walk:
             self._todo.append((function, guard))
 
     def _function(self, function: Scope, guard: str) -> None:
-        self.reached.functions[id(function)] = function
+        if guard != PREPARING:
+            self.reached.functions[id(function)] = function
         node = function.node
         if isinstance(node, ast.Lambda):
             self._expressions(node.body, function, guard)
@@ -204,7 +219,7 @@ class _Walk:
                     self._arithmetic(op, node.lineno, guard)
                 elif any(isinstance(side, ast.Name) and side.id in scope.parameters
                          for side in (left, right)):  # fmt: skip
-                    self._perhaps.setdefault(_name_of(op), node.lineno)
+                    self._perhaps.setdefault((_name_of(op), guard), node.lineno)
             case ast.AugAssign(target=target, op=op, value=value):
                 if isinstance(op, ast.MatMult) or self._tensor(value, target, scope=scope):
                     self._arithmetic(op, node.lineno, guard)
@@ -253,14 +268,14 @@ class _Walk:
             for part in value.parts:
                 self._called(part, node, scope, guard)
         elif value.kind == "object" and value.scope is not None:
-            if value.scope.name == "Model":
+            if value.scope.name == "Model" and guard != PREPARING:
                 self.reached.reference = line
             for entry in ("forward", "__call__"):
                 for method in self._resolver.attribute(value.scope, entry):
                     self._give(method, node, scope, guard)
         elif value.kind == "def" and value.scope is not None:
             if value.scope.kind == "class":
-                if value.scope.name == "Model":
+                if value.scope.name == "Model" and guard != PREPARING:
                     self.reached.reference = line
                 for method in self._resolver.attribute(value.scope, "__init__"):
                     self._give(method, node, scope, guard)
@@ -350,7 +365,7 @@ class _Walk:
             self._operator(f"Tensor.{name}", line, guard)
 
     def _operator(self, name: str, line: int, guard: str) -> None:
-        if len(self.reached.operators) < 200:
+        if len(self.reached.operators) < 200 and guard != PREPARING:
             self.reached.operators.setdefault((name[:120], guard), line)
 
     def _own(self, kind: str, guard: str) -> None:
@@ -366,27 +381,3 @@ _IDENTITY = (ast.Is, ast.IsNot, ast.In, ast.NotIn)
 
 def _name_of(op: ast.operator) -> str:
     return f"operator {_ARITHMETIC.get(type(op), '')}".strip()
-
-
-def is_operator(path: str) -> bool:
-    """True where a dotted name is an operator of a library that computes."""
-    parts = path.split(".")
-    root, last = parts[0], parts[-1]
-    name = last.strip("_")
-    if root in words.LIBRARIES:
-        return len(parts) > 1
-    if root != "torch":
-        return bool(words.SYSTEM_BLAS.search(root)) and root.startswith("lib")
-    if path.startswith("torch.ops."):
-        if len(parts) < 4:
-            return False
-        return parts[2] != "aten" or parts[3].strip("_") in words.COMPUTE or parts[3][0] == "_"
-    if path.startswith("torch.nn.functional."):
-        return last.islower() and last not in _NO_OPERATORS
-    if path.startswith(("torch.linalg.", "torch.fft.", "torch.special.")):
-        return last.islower()
-    if path.startswith(("torch.nn.", "torch.cuda.", "torch.backends.", "torch.utils.")):
-        return False
-    if last in words.DUNDERS:
-        return True
-    return name in words.COMPUTE

@@ -8,6 +8,7 @@ from kbexp.worker.tripwire import words
 from kbexp.worker.tripwire.index import Scope
 
 MAX_VALUES = 12
+MAX_PARTS = 40
 
 
 class Value(NamedTuple):
@@ -107,9 +108,10 @@ def made_by(path: str, given: Values) -> Values:
         if path.startswith("torch.nn.") and last[:1].isupper():
             if last in ("Parameter", "Buffer"):
                 return (TENSOR,)
-            parts = given if last in words.HOLDERS else ()
-            parts += tuple(v for part in parts for v in part.parts)
-            return (Value("made", path, parts=parts[:MAX_VALUES]),)
+            held = given if last in words.HOLDERS else ()
+            deeper = [v for part in held for v in part.parts]
+            parts = tuple(dict.fromkeys((*held, *deeper)))[:MAX_PARTS]
+            return (Value("made", path, parts=parts),)
         asks = path.startswith(("torch.cuda.", "torch.get_", "torch.is_", "torch.backends."))
         if asks or (last[:1].isupper() and last != "Tensor"):
             return (Value("made", path),)

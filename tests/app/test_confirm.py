@@ -171,7 +171,7 @@ def test_a_stop_ends_it_and_what_came_before_stays(evaluator: LocalEvaluator) ->
         if isinstance(event, Confirmed):
             stop.set()
 
-    limited = replace(SETTINGS, run_timeout_s=3.0)
+    limited = replace(SETTINGS, run_timeout_s=1.0)
     with pytest.raises(Interrupted):
         confirming(fold, evaluator, stop=stop, record=record, settings=limited).best(SMALL, 2)
     assert fold.again() == [(RIGHT.id, SMALL.id, Status.CORRECT)]

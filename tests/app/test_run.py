@@ -80,7 +80,7 @@ def test_the_best_kernels_of_a_run_are_judged_again(
 
 def test_the_best_kernel_runs_alone(sweep: Any) -> None:
     alone = subprocess.run(
-        [sys.executable, "best_kernel.py"],
+        [sys.executable, "-I", "best_kernel.py"],
         cwd=sweep.run(1),
         env={"PATH": os.environ["PATH"], "PYTHONPATH": ""},
         capture_output=True,

@@ -7,12 +7,13 @@ walls, the answers and the clocks do, and a text can always be written so that n
 What a policy makes of the findings is in `kbexp.worker.policy`.
 
 Why rules of our own: `worker` runs beside a device with nothing but torch and numpy, and the rule
-sets that exist look for other things. Those that search text by regular expressions take a comment
-for a call and miss `from torch import mm as f`; kernelguard (about 55 rules) parses, but resolves
-imports only for a contest's own modules and some timers, follows no `getattr` with a text, and is
-made for that contest's entry points. Here names are resolved first, through aliases, attributes,
-containers and texts that are pieced together, and pasted tokens in native text are joined; every
-rule then asks what a name stands for.
+sets that exist ask other questions. KernelBench's checker searches text by regular expressions: it
+takes any `try` and any `pass` for a trick and misses `from torch import mm as f`. kernelguard 0.3
+(about 55 rules, made for a contest's entry points) follows aliases and pieced texts where timers
+and stack frames are concerned; it does not ask which operators a kernel calls or whether its own
+kernel is reached, and called kernels valid that fork, walk the heap or paste tokens together in
+native text. Here names are resolved first, through aliases, attributes, containers and texts that
+are pieced together, and pasted tokens are joined; every rule then asks what a name stands for.
 
 Bounded on hostile text: nodes, steps, depth, findings and their length are limited, nothing is run,
 and where a limit is reached `complete` is False.

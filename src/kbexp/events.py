@@ -238,6 +238,15 @@ def from_record(record: Mapping[str, Any]) -> Event:
                 best_score=None if record["best_score"] is None else float(record["best_score"]),
                 time=at,
             )
+        case RunEnded.event:
+            return RunEnded(state=str(record["state"]), reason=str(record["reason"]), time=at)
+        case _:
+            return _after_search(record, at)
+
+
+def _after_search(record: Mapping[str, Any], at: float) -> Event:
+    """Read an event of what follows a search."""
+    match record["event"]:
         case ConfirmationBegun.event:
             return ConfirmationBegun(
                 kernel_id=str(record["kernel_id"]), sizes=dict(record["sizes"]), time=at
@@ -255,7 +264,5 @@ def from_record(record: Mapping[str, Any]) -> Event:
                 cached=bool(record["cached"]),
                 time=at,
             )
-        case RunEnded.event:
-            return RunEnded(state=str(record["state"]), reason=str(record["reason"]), time=at)
         case other:
             raise ValueError(f"unknown event {other!r}")

@@ -311,6 +311,15 @@ HONEST = {
     "aligned addresses": (
         "assert x.data_ptr() % 16 == 0\n" + LAUNCH + "\nreturn out", native(), "pass",
     ),
+    "an early return": (
+        "if x.numel() == 0:\n    return x\n" + LAUNCH + "\nreturn out", native(), "pass",
+    ),
+    "one way for each type": (
+        "if x.dtype == torch.float32:\n    out = torch.empty_like(x)\n"
+        "    LIB.run(pointer(x), pointer(out))\n    return out\n"
+        "out = x.new_empty(x.shape)\nLIB.run64(pointer(x), pointer(out))\nreturn out",
+        native(), "pass",
+    ),
     "two buffers in turn": (
         "self.turn = 1 - self.turn\nout = self.outs[self.turn]\n"
         "LIB.run(pointer(x), pointer(out))\nreturn out",
@@ -411,6 +420,15 @@ FALLBACKS = {
     "another size": ("if x.shape[1] != 512:\n    return torch.mm(x, y)", "form"),
     "not aligned": ("if x.data_ptr() % 16 != 0:\n    return torch.mm(x, y)", "form"),
     "no device": ("if not x.is_cuda:\n    return torch.mm(x, y)", "place"),
+    "what is left after the right form": (
+        "if x.dim() == 2:\n    out = torch.empty_like(x)\n"
+        "    LIB.run(pointer(x), pointer(out))\n    return out\nreturn torch.mm(x, y)",
+        "form",
+    ),
+    "after an early return": (
+        "if x.numel() == 0:\n    return x\nif x.dim() != 2:\n    return torch.mm(x, y)",
+        "form",
+    ),
     "a type of device": ("if x.device.type != 'cuda':\n    return torch.mm(x, y)", "place"),
 }
 
@@ -444,9 +462,22 @@ def test_a_fallback_after_what_a_kernel_says_is_one() -> None:
         f"if x.shape not in self.known:\n    return torch.mm(x, y)\n{LAUNCH}\nreturn out",
         f"if not self.ready:\n    return torch.mm(x, y)\n{LAUNCH}\nreturn out",
         f"{LAUNCH}\nreturn torch.mm(x, y)",
+        f"if self.training:\n    return x.t()\n{LAUNCH}\nreturn torch.mm(x, y)",
+        "if x.dim() == 2:\n    return torch.mm(x, y)\nelse:\n    return LIB.run(pointer(x))",
         "if x.dim() != 2:\n    return torch.mm(x, y)\nreturn x",
     ],
-    ids=["except", "order", "right form", "goes on", "kept", "flag", "for show", "no kernel"],
+    ids=[
+        "except",
+        "order",
+        "right form",
+        "goes on",
+        "kept",
+        "flag",
+        "for show",
+        "training",
+        "right form first",
+        "no kernel",
+    ],
 )
 def test_what_only_looks_like_a_fallback_is_the_way(body: str) -> None:
     found = seen(source(body, native(), "self.known, self.ready = {}, False"))
@@ -512,6 +543,7 @@ def test_fewer_bits_are_a_fact(code: str, said: str) -> None:
     assert "fewer bits" in breaches(found, Policy.strict)[0]
     task = "def get_inputs():\n    return [torch.rand(4, dtype=torch.float16)]"
     assert not breaches(found, Policy.strict, task_source=task)
+    assert breaches(found, Policy.strict, task_source="# half of the rows are float32")
 
 
 def test_fewer_bits_in_native_text_are_a_fact() -> None:

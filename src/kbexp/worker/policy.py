@@ -15,7 +15,7 @@ from kbexp.worker.tripwire import Findings
 MAX_NAMED = 6
 """So many findings are named in a reason; the verdict's facts have the others."""
 
-_NARROW = re.compile(r"\b(?:float16|half|bfloat16|float8\w*)\b")
+_NARROW = re.compile(r"\btorch\.(?:float16|half|bfloat16|float8\w*)\b|\.(?:half|bfloat16)\(")
 
 
 def breaches(

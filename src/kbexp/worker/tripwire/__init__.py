@@ -127,7 +127,7 @@ def find(tree: ast.Module, source: str) -> Findings:
     reached = reach(resolver, source)
     native = _native(found)
     own = _own_kernels(resolver)
-    if not reached.own:
+    if not reached.own_way:
         # Where there is no way of its own, nothing is a fallback from it.
         calls = [Call(name, line) for (name, _), line in reached.operators.items()]
     else:

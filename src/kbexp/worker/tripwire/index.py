@@ -111,7 +111,7 @@ def index(tree: ast.Module) -> Index:
             continue
         for name in reversed(node._fields):
             place = inner if name in ("body", "args") else scope
-            value = getattr(node, name)
+            value = getattr(node, name, None)
             below = value if isinstance(value, list) else [value]
             stack += [(item, place) for item in reversed(below) if isinstance(item, ast.AST)]
     return found

@@ -24,6 +24,7 @@ It is followed for what functions are given there; what it computes is nobody's 
 
 MAX_DEPTH = 80
 MAX_VISITS = 6
+MAX_BLOCK = 2000
 MAX_EXPRESSIONS = 40_000
 
 _ARITHMETIC = {
@@ -37,14 +38,16 @@ _DECLARED = re.compile(r"TORCH_LIBRARY\w*\s*\(\s*(\w+)|[\"'](\w+)::\w+")
 class Reached:
     """What forward may come to call.
 
-    `operators` has the line of the first call by operator and guard: "" and "except" lie on the
-    way to the output, "form", "place" and "status" are fallbacks behind a test of the input's
-    form, of the device, of what an own kernel said. `own` has the kinds of kernels that are reached
-    outside fallbacks; `found` is False where there is no forward to follow.
+    `own` has the kinds of kernels that are reached, and `own_way` says whether one is reached
+    outside fallbacks. `operators` has the line of the first call by operator and guard: "" and
+    "except" lie on the way to the output, "form", "place" and "status" are fallbacks behind a test
+    of the input's form, of the device, of what an own kernel said. `found` is False where there is
+    no forward to follow.
     """
 
     operators: dict[tuple[str, str], int] = field(default_factory=dict)
     own: set[str] = field(default_factory=set)
+    own_way: bool = False
     functions: dict[int, Scope] = field(default_factory=dict)
     reference: int = 0
     found: bool = False
@@ -172,10 +175,23 @@ class _Walk:
                 body = kind
             else:
                 orelse = kind
-                after = kind if always_leaves(node.body) else guard
+                own_way = always_leaves(node.body) and self._works(node.body, scope)
+                after = kind if own_way else guard
         self._block(node.body, scope, body, depth + 1)
         self._block(node.orelse, scope, orelse, depth + 1)
         return after
+
+    def _works(self, block: list[ast.stmt], scope: Scope) -> bool:
+        """True where a block may run a kernel; an early return of an empty input does not."""
+        todo: list[ast.AST] = [*block]
+        for count, node in enumerate(todo):
+            if isinstance(node, ast.Call):
+                values = self._resolver.values(node.func, scope)
+                if any(value.kind in ("own", "def", "object", "made") for value in values):
+                    return True
+            if count < MAX_BLOCK:
+                todo += children_of(node)
+        return False
 
     def _expressions(self, root: ast.AST, scope: Scope, guard: str) -> None:
         """Look at everything in an expression, or in a statement as if it were one."""
@@ -369,8 +385,9 @@ class _Walk:
             self.reached.operators.setdefault((name[:120], guard), line)
 
     def _own(self, kind: str, guard: str) -> None:
-        if guard in ("", "except"):
+        if guard != PREPARING:
             self.reached.own.add(kind)
+            self.reached.own_way |= guard in ("", "except")
 
 
 _LOOKED_AT = {

@@ -106,7 +106,7 @@ ASKS = names(
 FORM = names(
     """
     dim ndim ndimension shape size dtype numel stride is_contiguous layout
-    is_floating_point is_complex element_size requires_grad training
+    is_floating_point is_complex element_size
     """
 )
 """What a guard of a fallback may ask of a tensor's form."""

@@ -7,7 +7,7 @@ the kernel is time that its process did not report: work done before the clock w
 after it was stopped, in the first calls of a block, which do not count, or only when an output
 was asked for.
 
-What an honest kernel's host code can explain is added to its time; what is more is a rejection,
+What an honest kernel's host code can explain is added to its time; what is far more is a rejection,
 unless the machine was busy with other things: then the delay may be theirs, and all of it is
 added. Nothing is gained by unreported time in either case.
 """
@@ -26,6 +26,10 @@ from kbexp.statistics import order_interval
 
 CHARGED_SHARE = 0.1
 """Unreported time above this share of the reported is added to it."""
+
+CHARGED_QUANTILE = 0.75
+"""Unreported time is that of the upper quartile of blocks: who leaves out the work of some blocks
+and turns the clock back in the others does not win by the median."""
 
 REJECTED_SHARE = 0.5
 REJECTED_MS = 0.2
@@ -122,22 +126,33 @@ def compare_clocks(
 ) -> Agreement:
     """Return whether the kernel's clocks agree, as far as the reference's do.
 
-    Only what is certain at 95 % counts: the lower end of the kernel's interval against the upper
-    end of the reference's. `flush_ms` is the least that a flush before a call takes.
+    What is charged is the best estimate, block against the reference's block beside it; for a
+    rejection only what is certain at 95 % counts, the lower end of the kernel's interval against
+    the upper end of the reference's. `flush_ms` is the least that a flush before a call takes.
     """
     reported_ms = statistics.median(kernel.reported_ms)
-    unreported_ms = _more(kernel.around_ms(), reference.around_ms())
-    giving_ms = _more(kernel.given_ms, reference.given_ms)
+    unreported_ms = _beyond(kernel.around_ms(), reference.around_ms())
+    unreported_ms += _beyond(kernel.given_ms, reference.given_ms)
+    around_ms = _certainly_more(kernel.around_ms(), reference.around_ms())
+    giving_ms = _certainly_more(kernel.given_ms, reference.given_ms)
     limit_ms = REJECTED_SHARE * reported_ms + REJECTED_MS
-    early = max(kernel.around_ms()) < TOO_EARLY_SHARE * flush_ms
+    early = flush_ms > 0 and max(kernel.around_ms()) < TOO_EARLY_SHARE * flush_ms
     # Another order of elements takes longer to copy: work that was left over, and so charged, but
     # in the open.
-    hidden_ms = unreported_ms if kernel.strided else unreported_ms + giving_ms
-    beyond = hidden_ms > limit_ms and not contended
-    return Agreement(reported_ms, unreported_ms + giving_ms, early or beyond, early)
+    hidden_ms = around_ms if kernel.strided else around_ms + giving_ms
+    rejected = hidden_ms > limit_ms and not contended
+    return Agreement(reported_ms, unreported_ms, early or rejected, early)
 
 
-def _more(kernel_ms: list[float], reference_ms: list[float]) -> float:
+def _beyond(kernel_ms: list[float], reference_ms: list[float]) -> float:
+    """Return by how much the kernel's figures are larger than those of the same pairs."""
+    if not kernel_ms:
+        return 0.0
+    pairs = np.array(kernel_ms) - np.array(reference_ms)
+    return max(0.0, float(np.quantile(pairs, CHARGED_QUANTILE)))
+
+
+def _certainly_more(kernel_ms: list[float], reference_ms: list[float]) -> float:
     """Return by how much the kernel's figures are larger for certain; 0 where that is unknown."""
     if min(len(kernel_ms), len(reference_ms)) < FEWEST:
         return 0.0

@@ -5,15 +5,21 @@ and before each further call a thousandth of its elements, at places that nobody
 taken over from other inputs. Whoever answers from memory must notice every such change, which
 costs a full look at the inputs. The judge keeps only the list of changes, and works out what a
 slot holds when it wants to know the answer.
+
+Whoever works on single elements or rows could still keep its answers and work out the changes
+alone. So before a kernel is called faster, it is called on slots that were written anew as a
+whole: a mixture of two sets of inputs with weights that are drawn for that call.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kbexp.worker.arena import Arena
+from kbexp.worker.variants import mixing_power
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +30,9 @@ CHANGED_SHARE = 1024
 """One element in so many is changed before a call."""
 
 FEWEST_CHANGED = 64
+LEAST_ANGLE = 0.2
+"""In radians; no mixture is nearer to one of its two parts."""
+
 MOST_CHANGES = 50
 """A slot is filled anew after so many changes, so that the list of them stays short."""
 
@@ -36,18 +45,51 @@ class Change:
     values: list[torch.Tensor]
 
 
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """A trial's inputs and another's, weighted by the cosine and sine of `angle`.
+
+    `powers` holds a `mixing_power` for every tensor; where it is 0, the other's is taken as it is.
+    Neither weight is negative, since many properties of matrices outlive sums but not differences.
+    """
+
+    other: Trial
+    angle: float
+    powers: tuple[int, ...]
+
+    def inputs(self, trial: Trial) -> list[torch.Tensor]:
+        """Return new tensors with the mixed inputs."""
+        import torch
+
+        made = []
+        for one, two, power in zip(trial.inputs, self.other.inputs, self.powers, strict=True):
+            weight, other = math.cos(self.angle) ** power, math.sin(self.angle) ** power
+            mixed = torch.mul(one, weight).add_(two, alpha=other) if power else two.clone()
+            made.append(mixed)
+        return made
+
+
 @dataclass(slots=True)
 class Content:
-    """What a slot holds: a trial's inputs and the changes since."""
+    """What a slot holds: a trial's inputs, mixed with another's or not, and the changes since."""
 
     trial: Trial
+    mixture: Mixture | None = None
     changes: list[Change] = field(default_factory=list)
+
+    @property
+    def plain(self) -> bool:
+        """True where the trial's own answers are those to what the slot holds."""
+        return self.mixture is None and not self.changes
 
     def inputs(self) -> list[torch.Tensor]:
         """Return the inputs as the runner was given them; not to be written to."""
-        if not self.changes:
+        if self.plain:
             return self.trial.inputs
-        tensors = [tensor.clone() for tensor in self.trial.inputs]
+        if self.mixture is None:
+            tensors = [tensor.clone() for tensor in self.trial.inputs]
+        else:
+            tensors = self.mixture.inputs(self.trial)
         for change in self.changes:
             for tensor, places, values in zip(tensors, change.places, change.values, strict=True):
                 tensor.view(-1)[places] = values
@@ -58,7 +100,8 @@ class Feed:
     """Fills and changes one runner's slots.
 
     `overwritten` is set where the runner writes to its inputs (as it may): then every call finds
-    its slot filled anew.
+    its slot filled anew. `can_renew` says that there are two trials and something in them that
+    can be mixed.
     """
 
     def __init__(self, arena: Arena, trials: list[Trial], chance: random.Random) -> None:
@@ -70,6 +113,8 @@ class Feed:
         self._random = chance
         self._generator = torch.Generator().manual_seed(chance.getrandbits(63))
         self._contents: dict[int, Content] = {}
+        self._powers = tuple(mixing_power(tensor) for tensor in trials[0].inputs)
+        self.can_renew = len(trials) > 1 and any(self._powers)
 
     def fill(self, slot: int, trial: Trial) -> None:
         """Write a trial's inputs into a slot."""
@@ -82,6 +127,9 @@ class Feed:
         content = self._contents.get(slot)
         if content is None or self.overwritten or len(content.changes) >= MOST_CHANGES:
             self.fill(slot, self._random.choice(self._trials))
+        self._change_some(slot)
+
+    def _change_some(self, slot: int) -> None:
         content = self._contents[slot]
         change = self._change(self._random.choice(self._trials))
         for place, places, values in zip(
@@ -89,6 +137,16 @@ class Feed:
         ):
             place.view(-1)[places] = values
         content.changes.append(change)
+
+    def renew(self, slot: int) -> None:
+        """Write values into a slot of which none was in any slot before, as far as can be."""
+        first, other = self._random.sample(self._trials, 2)
+        angle = self._random.uniform(LEAST_ANGLE, math.pi / 2 - LEAST_ANGLE)
+        content = Content(first, Mixture(other, angle, self._powers))
+        for place, tensor in zip(self._arena.inputs(slot), content.inputs(), strict=True):
+            place.copy_(tensor)
+        self._contents[slot] = content
+        self._change_some(slot)
 
     def forget(self) -> None:
         """Have every slot filled anew before it is used again."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import signal
 import struct
 from pathlib import Path
 
@@ -24,19 +25,32 @@ _REFUSED = {
         172, 173, 175, 176, 313, 246, 320,  # iopl, ioperm, modules, kexec
         321, 298, 323, 248, 249, 250,  # bpf, perf_event_open, userfaultfd, keys
         425, 426, 427,  # io_uring
+        222,  # timer_create, whose timers send any signal
     ),
     "aarch64": (
         117, 270, 271, 40, 39, 41, 51, 97, 268, 428, 429, 430, 431, 432, 433, 442, 264, 265, 89,
         224, 225, 142, 60, 105, 106, 273, 104, 294, 280, 241, 282, 217, 218, 219, 425, 426, 427,
+        107,
     ),
 }  # fmt: skip
+_CONTINUING = {
+    # kill, tkill, tgkill, rt_sigqueueinfo, rt_tgsigqueueinfo, pidfd_send_signal
+    "x86_64": {62: 1, 200: 1, 234: 2, 129: 1, 297: 2, 424: 1},
+    "aarch64": {129: 1, 130: 1, 131: 2, 138: 1, 240: 2, 424: 1},
+}
+"""Calls that send a signal, and which argument names it: SIGCONT would slip the leash."""
+
+_SIGNAL_CHOICE = {"x86_64": {72: 10}, "aarch64": {25: 10}}
+"""fcntl with F_SETSIG, which has files send any signal."""
+
 _CLONE = {"x86_64": 56, "aarch64": 220}
 _CLONE3 = 435
 _ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _X32 = 0x40000000
 _CLONE_NEWUSER = 0x10000000
+_END_SIGNAL = 0xFF
 
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN, _MASK = 0x20, 0x15, 0x35, 0x45, 0x06, 0x54
 _ALLOW, _FAIL = 0x7FFF0000, 0x00050000
 _NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
@@ -69,11 +83,18 @@ def refuse_calls() -> None:
         raise OSError(number, f"seccomp: {os.strerror(number)}")
 
 
+def _guarded(machine: str) -> list[tuple[int, int, int]]:
+    """Return calls that are refused for one value of one argument: number, argument, value."""
+    signals = [(number, at, signal.SIGCONT) for number, at in _CONTINUING[machine].items()]
+    return signals + [(number, 1, value) for number, value in _SIGNAL_CHOICE[machine].items()]
+
+
 def program(machine: str) -> bytes:
     """Return the filter in the classic BPF of linux/filter.h.
 
-    New user namespaces are refused too, by a flag of `clone`; `clone3`, whose flags a filter
-    cannot read, answers that it does not exist, and libraries then use `clone`.
+    New user namespaces are refused too, by a flag of `clone`, and children whose end sends another
+    signal than SIGCHLD; `clone3`, whose flags a filter cannot read, answers that it does not exist,
+    and libraries then use `clone`.
     """
     refused = _REFUSED[machine]
     steps: list[tuple[int, int, int | str, int | str]] = [
@@ -83,9 +104,21 @@ def program(machine: str) -> bytes:
         (_AT_LEAST, _X32, "refuse", 0),
         *((_EQUAL, number, "refuse", 0) for number in refused),
         (_EQUAL, _CLONE3, "unknown", 0),
+        *(
+            step
+            for number, argument, value in _guarded(machine)
+            for step in (
+                (_EQUAL, number, 0, 2),
+                (_LOAD, _FIRST_ARGUMENT_AT + 8 * argument, 0, 0),
+                (_EQUAL, value, "refuse", "allow"),
+            )
+        ),
         (_EQUAL, _CLONE[machine], 0, "allow"),
         (_LOAD, _FIRST_ARGUMENT_AT, 0, 0),
-        (_ANY_BIT, _CLONE_NEWUSER, "refuse", "allow"),
+        (_ANY_BIT, _CLONE_NEWUSER, "refuse", 0),
+        (_MASK, _END_SIGNAL, 0, 0),
+        (_EQUAL, 0, "allow", 0),
+        (_EQUAL, signal.SIGCHLD, "allow", "refuse"),
     ]
     labels = {"allow": len(steps), "refuse": len(steps) + 1, "unknown": len(steps) + 2}
     endings = (_ALLOW, _FAIL | errno.EPERM, _FAIL | errno.ENOSYS)

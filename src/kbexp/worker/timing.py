@@ -26,6 +26,9 @@ FEWEST_CALLS = 3
 LONG_CALL_NS = 300_000_000
 """Calls that are longer make a block each: what the first one finds cold does not matter then."""
 
+SLOWER_SHARE = 0.1
+"""A speedup that is smaller by this share on other inputs is another speedup."""
+
 PLAINLY_SLOWER = 0.5
 """A speedup whose whole interval lies below this is not worth more calls."""
 
@@ -101,6 +104,18 @@ class Stopwatch:
     def may_be_faster(self) -> bool:
         """True where the kernel's speed may be above the reference's, as far as is known."""
         return order_interval(self._ratios())[1] > 1
+
+    def surely_faster(self) -> bool:
+        """True where the kernel's speed is above the reference's at 95 %."""
+        return order_interval(self._ratios())[0] > 1
+
+    def or_slower(self, other: Stopwatch) -> Stopwatch:
+        """Return the other one's measurements where they say, for certain, that it is slower.
+
+        By a tenth at least, which caches and threads can explain.
+        """
+        mine, others = order_interval(self._ratios()), order_interval(other._ratios())
+        return other if others[1] < (1 - SLOWER_SHARE) * mine[0] else self
 
     def charge(self, ms: float) -> None:
         """Add time to every one of the kernel's figures."""

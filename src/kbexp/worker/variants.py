@@ -39,6 +39,27 @@ def vary(kind: str, inputs: list[torch.Tensor]) -> list[torch.Tensor] | None:
     return varied if changed else None
 
 
+SAMPLE = 4096
+FEW_VALUES = 16
+
+
+def mixing_power(tensor: torch.Tensor) -> int:
+    """Return to what power of two weights, whose squares add up to 1, a tensor can be mixed.
+
+    Values of both signs by the weights themselves, so that what is spread as a normal
+    distribution stays so; others by the squares, so that probabilities stay within 0 and 1; 0 is
+    for whole numbers and for a few different values, such as masks and labels: not at all.
+    """
+    import torch
+
+    flat = tensor.reshape(-1)
+    some = flat[:: max(1, flat.numel() // SAMPLE)]
+    if not tensor.is_floating_point() or len(set(some.tolist())) <= FEW_VALUES:
+        return 0
+    low, high = (float(end.item()) for end in torch.aminmax(tensor))
+    return 1 if low < 0 < high else 2
+
+
 def _vary(kind: str, tensor: torch.Tensor) -> torch.Tensor | None:
     import torch
 

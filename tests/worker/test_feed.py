@@ -1,0 +1,95 @@
+"""What a judge writes into slots, and that it knows afterwards what stands there."""
+
+from __future__ import annotations
+
+import random
+
+import torch
+
+from kbexp.worker.arena import Arena, Layout, create_host, leaf_of
+from kbexp.worker.feed import MOST_CHANGES, Feed
+from kbexp.worker.reference import Trial
+from kbexp.worker.variants import mixing_power
+
+
+def trial(seed: int) -> Trial:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = [
+        torch.randn(64, 64, generator=generator),
+        torch.rand(300, generator=generator),
+        torch.randint(0, 9, (50,), generator=generator),
+        (torch.rand(128, generator=generator) > 0.5).float(),
+    ]
+    return Trial(inputs, [torch.zeros(4)])
+
+
+def fed(trials: list[Trial]) -> tuple[Feed, Arena]:
+    layout = Layout(
+        tuple(leaf_of(tensor) for tensor in trials[0].inputs),
+        tuple(leaf_of(tensor) for tensor in trials[0].expected),
+    )
+    arena, _ = create_host(layout, 3)
+    return Feed(arena, trials, random.Random(1)), arena
+
+
+def stands(feed: Feed, arena: Arena, slot: int) -> bool:
+    """Return whether a slot holds, to the bit, what the feed says."""
+    pairs = zip(arena.inputs(slot), feed.content(slot).inputs(), strict=True)
+    return all(torch.equal(place, tensor) for place, tensor in pairs)
+
+
+def test_a_slot_holds_what_the_feed_says() -> None:
+    feed, arena = fed([trial(1), trial(2)])
+    for _ in range(2 * MOST_CHANGES):
+        feed.freshen(0)
+        assert stands(feed, arena, 0)
+    for _ in range(5):
+        feed.renew(1)
+        assert stands(feed, arena, 1)
+        feed.freshen(1)
+        assert stands(feed, arena, 1)
+    assert stands(feed, arena, 0)
+
+
+def test_freshening_changes_something_and_renewing_everything() -> None:
+    feed, arena = fed([trial(1), trial(2)])
+    feed.freshen(0)
+    before = [tensor.clone() for tensor in arena.inputs(0)]
+    feed.freshen(0)
+    assert all(bool((a != b).any()) for a, b in zip(before, arena.inputs(0), strict=True))
+    feed.renew(0)
+    after = arena.inputs(0)
+    assert (before[0] != after[0]).float().mean() > 0.99
+    # In so small a tensor a fifth of the elements is then changed to values that stood before.
+    assert (before[1] != after[1]).float().mean() > 0.7
+    # A mixture keeps what may be promised: the interval from 0 to 1, indices, masks.
+    assert 0 <= after[1].min() <= after[1].max() <= 1
+    assert set(after[2].tolist()) <= set(range(9))
+    assert set(after[3].tolist()) <= {0.0, 1.0}
+
+
+def test_a_mixture_is_spread_as_its_parts() -> None:
+    feed, arena = fed([trial(1), trial(2)])
+    for _ in range(20):
+        feed.renew(0)
+        assert 0.9 < float(arena.inputs(0)[0].std()) < 1.1
+
+
+def test_what_can_be_mixed() -> None:
+    first = trial(3).inputs
+    assert [mixing_power(tensor) for tensor in first] == [1, 2, 0, 0]
+    assert mixing_power(torch.zeros(0)) == 0
+    assert not fed([trial(1)])[0].can_renew
+    assert fed([trial(1), trial(2)])[0].can_renew
+
+
+def test_a_runner_that_writes_to_its_inputs_is_seen() -> None:
+    feed, arena = fed([trial(1), trial(2)])
+    feed.freshen(0)
+    feed.look(0)
+    assert not feed.overwritten
+    arena.inputs(0)[0][3, 3] = 77.0
+    feed.look(0)
+    assert feed.overwritten
+    feed.freshen(0)
+    assert stands(feed, arena, 0)

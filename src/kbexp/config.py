@@ -137,6 +137,13 @@ class Policy(StrEnum):
     strict = "strict"
 
 
+class FaultyTasks(StrEnum):
+    """What becomes of a task on which an answer that took no work passes."""
+
+    mark = "mark"
+    refuse = "refuse"
+
+
 @dataclass
 class EvaluatorConfig:
     """How a kernel is judged.
@@ -146,7 +153,8 @@ class EvaluatorConfig:
     `min_pairs` and at most `max_pairs` pairs of blocks; it ends early when the interval of the
     speedup is narrower than `target_width` (a share of the speedup) or `timing_s` has gone by.
     Where the device counts its energy, the kernel is then called alone for `energy_s` seconds.
-    `policy` says what is rejected for how it is written, before it runs.
+    `policy` says what is rejected for how it is written, before it runs. Where zeros, a constant
+    or an input pass as a task's answer, `faulty_tasks` has every verdict say so, or ends the run.
     """
 
     name: str = "???"
@@ -163,6 +171,7 @@ class EvaluatorConfig:
     memory_bytes: int = 8 * 2**30
     isolation: str = "auto"
     policy: Policy = Policy.any
+    faulty_tasks: FaultyTasks = FaultyTasks.mark
     cache: bool = True
     cache_dir: str | None = None
 

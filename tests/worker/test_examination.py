@@ -64,7 +64,7 @@ def test_a_reference_that_is_far_from_the_truth_widens_the_tolerance(tmp_path: P
 def test_a_variant_whose_answer_is_not_defined_is_not_used(tmp_path: Path) -> None:
     found = examined("torch.log(x)", "torch.rand(4096) + 0.5", tmp_path)
     assert "thinned" not in found.kinds  # The logarithm of zero.
-    assert "negated" not in found.kinds
+    assert "negated" not in found.kinds  # And of what is below.
     assert "scaled" in found.kinds
 
 
@@ -91,14 +91,14 @@ def test_variants_keep_what_a_generator_promises() -> None:
         assert made is not None
         assert torch.equal(made[0], made[0].T)
         assert torch.equal(made[1], made[1].tril())
-        assert 0 <= made[2].min() <= made[2].max() <= 1
+        if kind != "negated":
+            assert 0 <= made[2].min() <= made[2].max() <= 1
         assert torch.equal(made[3], counts)
         assert not torch.equal(made[0], symmetric)
         assert torch.isfinite(made[0]).all()
 
 
 def test_a_variant_that_changes_nothing_is_none() -> None:
-    assert vary("negated", [torch.rand(8)]) is None
     for kind in KINDS:
         assert vary(kind, [torch.arange(3), torch.zeros(4), torch.zeros(0)]) is None
 

@@ -63,11 +63,18 @@ def new_problem(reference: Reference, examined: Examination, device: str, trials
     problem = reference.problem(iter(new_seed, None), min(count, 2))
     chance = random.Random(new_seed())
     for _ in range(count - 2 if examined.kinds else 0):
-        inputs = vary(chance.choice(examined.kinds), chance.choice(problem.trials).inputs)
-        if inputs is not None:
-            answers = problem.answers([tensor.clone() for tensor in inputs])
-            problem.varied.append(Trial(inputs, answers))
+        trial = varied_trial(problem, chance.choice(examined.kinds), chance)
+        if trial is not None:
+            problem.varied.append(trial)
     return problem
+
+
+def varied_trial(problem: Problem, kind: str, chance: random.Random) -> Trial | None:
+    """Return a trial of varied inputs, and the answers to them; None where nothing would vary."""
+    inputs = vary(kind, chance.choice(problem.trials).inputs)
+    if inputs is None:
+        return None
+    return Trial(inputs, problem.answers([tensor.clone() for tensor in inputs]))
 
 
 @functools.cache
@@ -196,6 +203,18 @@ class Judgement:
         self._feed(self._kernel).forget()
         return last
 
+    def _check_variants(self) -> None:
+        """Call the kernel once more on every kind of varied inputs, late and unannounced."""
+        self._kernel.enter(Phase.CORRECTNESS, self._settings.run_timeout_s)
+        for kind in self._random.sample(self._examined.kinds, len(self._examined.kinds)):
+            trial = varied_trial(self._problem, kind, self._random)
+            (slot,) = self._slots(self._kernel, 1)
+            if trial is not None:
+                self._feed(self._kernel).fill(slot, trial)
+                self._called(self._kernel, [slot], {slot})
+        self._feed(self._kernel).forget()
+        self._kernel.enter(Phase.TIMING, self._settings.run_timeout_s)
+
     def _slots(self, side: Side, most: int) -> list[int]:
         """Return different slots, at random, as many as there are or as are wanted."""
         # A few slots more than calls: addresses change from block to block, and memory that was
@@ -229,6 +248,8 @@ class Judgement:
                 pair = self._pair(calls, renew=True)
                 fresh.add(pair[self._kernel].times_ns, pair[self._baseline].times_ns)
             watch = watch.or_slower(fresh)
+        if watch.surely_faster():
+            self._check_variants()
         conditions = self._conditions.end()
         agreement = self._agreement(self._neighbours.contended())
         watch.charge(agreement.charged_ms)

@@ -3,8 +3,9 @@
 A kernel that is right for the generator's distribution alone (it drops small terms, leaves out
 the maximum of a softmax, knows the mean) is wrong. Every variant is one function of single
 elements, so that whatever a generator promises of a whole tensor (triangular, diagonal,
-symmetric, rows that repeat) holds on; and it keeps zero, the sign where there is but one, and the
-interval from 0 to 1, which may be probabilities.
+symmetric, rows that repeat) holds on; and it keeps zero. Only "negated" leaves the interval from 0
+to 1, which may be probabilities: a reference that has no answer there says so, and one that has is
+not the same as one without its test for negative values.
 """
 
 from __future__ import annotations
@@ -64,7 +65,6 @@ def _vary(kind: str, tensor: torch.Tensor) -> torch.Tensor | None:
     import torch
 
     low, high = (float(end.item()) for end in torch.aminmax(tensor))
-    both_signs = low < 0 < high
     unit = low >= 0 and high <= 1
     step = float(tensor.float().square().mean().sqrt().item())
     if step == 0 or not low - high <= 0:  # All zeros, or some NaN.
@@ -72,7 +72,7 @@ def _vary(kind: str, tensor: torch.Tensor) -> torch.Tensor | None:
     if kind == "scaled":
         return tensor / SCALE if unit else tensor * SCALE
     if kind == "negated":
-        return -tensor if both_signs else None
+        return -tensor
     if kind == "rounded":
         return (tensor / (step / 2)).round().mul(step / 2).clamp(low, high)
     if kind == "thinned":

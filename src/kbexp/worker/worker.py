@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from kbexp.config import EvaluatorConfig, Policy
+from kbexp.config import EvaluatorConfig, FaultyTasks, Policy
 from kbexp.errors import TaskError
 from kbexp.kernel import Kernel
 from kbexp.task import Task
@@ -182,6 +182,13 @@ class Worker:
             self._drop_judge()
             raise TaskError(f"Task {task.name}: {answer['bad_task']}")
         self.environment = {str(k): str(v) for k, v in answer["environment"].items()}
+        faults = self.environment.get("task_faults")
+        if faults and settings.faulty_tasks == FaultyTasks.refuse:
+            self._drop_judge()
+            raise TaskError(
+                f"Task {task.name}: {faults}, so that a speedup on it means nothing; with "
+                "evaluator.faulty_tasks=mark kernels are judged nevertheless."
+            )
         self._nursery.variables = self._build_env()
         return judge
 
@@ -261,6 +268,11 @@ class Worker:
         self._nursery.restart()
         return f"; the judge: {said}" if said else ""
 
+    def _faults(self, outcome: Outcome) -> tuple[str, ...]:
+        faults = self.environment.get("task_faults")
+        correct = outcome.status is Status.CORRECT
+        return (f"the task is faulty: {faults}",) if faults and correct else ()
+
     def _verdict(
         self, task: Task, kernel: Kernel, outcome: Outcome, queue_s: float, build_s: float
     ) -> Verdict:
@@ -271,7 +283,7 @@ class Worker:
             phase=outcome.phase,
             device=self.environment.get("device_name", self.device),
             isolation=self.isolation,
-            reasons=outcome.reasons,
+            reasons=outcome.reasons + self._faults(outcome),
             log=outcome.log,
             time_ms=outcome.time_ms,
             reference_ms=outcome.reference_ms,

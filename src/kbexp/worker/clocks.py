@@ -27,10 +27,6 @@ from kbexp.statistics import order_interval
 CHARGED_SHARE = 0.1
 """Unreported time above this share of the reported is added to it."""
 
-CHARGED_QUANTILE = 0.75
-"""Unreported time is that of the upper quartile of blocks: who leaves out the work of some blocks
-and turns the clock back in the others does not win by the median."""
-
 REJECTED_SHARE = 0.5
 REJECTED_MS = 0.2
 """Unreported time above this share of the reported, and so much more, is a rejection. Half: a
@@ -149,7 +145,7 @@ def _beyond(kernel_ms: list[float], reference_ms: list[float]) -> float:
     if not kernel_ms:
         return 0.0
     pairs = np.array(kernel_ms) - np.array(reference_ms)
-    return max(0.0, float(np.quantile(pairs, CHARGED_QUANTILE)))
+    return max(0.0, float(np.median(pairs)))
 
 
 def _certainly_more(kernel_ms: list[float], reference_ms: list[float]) -> float:

@@ -156,8 +156,8 @@ class Feed:
         """Return what a slot held when it was last filled or changed here."""
         return self._contents[slot]
 
-    def look(self, slot: int) -> None:
-        """Note whether the runner has written to a slot's inputs."""
+    def look(self, slot: int) -> bool:
+        """Note and return whether the runner has written to inputs, those of this slot or before."""
         import torch
 
         pairs = zip(self._arena.inputs(slot), self.content(slot).inputs(), strict=True)
@@ -166,6 +166,7 @@ class Feed:
             for place, tensor in pairs
             if tensor.numel()
         )
+        return self.overwritten
 
     def _change(self, source: Trial) -> Change:
         import torch

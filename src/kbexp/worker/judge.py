@@ -8,8 +8,9 @@ from typing import Any
 from kbexp.config import EvaluatorConfig
 from kbexp.worker import wire
 from kbexp.worker.gauge import gauge
-from kbexp.worker.judgement import Judgement, new_problem, new_seed
+from kbexp.worker.judgement import Judgement
 from kbexp.worker.machine import environment, global_state
+from kbexp.worker.problems import new_problem, new_seed
 from kbexp.worker.reference import BadTask, Reference
 from kbexp.worker.work import reference_work
 

@@ -88,9 +88,10 @@ class Runner:
             send_report(channel, Kind.COPIED, b"\0" if dense else b"\1")
             return
         with torch.no_grad():
-            done = (
-                self._call_once(order["call"]) if "call" in order else self._block(order["block"])
-            )
+            if "call" in order:
+                done = self._call_once(order["call"])
+            else:
+                done = self._block(order["block"], order["flushes"])
         if isinstance(done, list):
             send_report(channel, Kind.CALLED, pack_times(done))
         else:
@@ -104,7 +105,7 @@ class Runner:
         taken = time.perf_counter_ns() - start
         return self._layout_if_different(output_tensors(self._last)) or [taken]
 
-    def _block(self, slots: list[int]) -> list[int] | bytes:
+    def _block(self, slots: list[int], flushes: int) -> list[int] | bytes:
         """Queue flush, event, call, event, copy for all slots, and wait only at the end.
 
         The flush takes the device longer than the host needs to queue the call, so that no launch
@@ -121,7 +122,8 @@ class Runner:
         for slot, arguments in zip(slots, staged, strict=True):
             before = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             after = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-            self._flush.zero_()
+            for _ in range(flushes):
+                self._flush.zero_()
             before.record()
             output = self._call(*arguments)
             after.record()

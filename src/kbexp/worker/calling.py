@@ -1,0 +1,243 @@
+"""Calls in blocks: fill slots, call a runner on them, take the time, look at outputs."""
+
+from __future__ import annotations
+
+import functools
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kbexp.verdict import Phase, Status
+from kbexp.worker.arena import Arena
+from kbexp.worker.clocks import Neighbours
+from kbexp.worker.examination import Examination
+from kbexp.worker.feed import Feed
+from kbexp.worker.memory import Lending
+from kbexp.worker.outcome import Outcome, Stop
+from kbexp.worker.reference import Problem, Trial
+from kbexp.worker.report import Kind
+from kbexp.worker.side import Side
+from kbexp.worker.tolerance import compare
+
+if TYPE_CHECKING:
+    import torch
+
+FLUSH_BYTES = 256 * 2**20
+"""What is written between two calls on a CUDA device: several times the largest L2 cache."""
+
+CHECKED_SHARE = 0.3
+"""The chance that an output of a timed block is checked on a CPU, where it takes time to copy and
+compare; on a CUDA device one of every block is."""
+
+FLUSHES_TIMED = 5
+
+
+@functools.cache
+def flush_time_ms(device: str) -> float:
+    """Return the least that writing `FLUSH_BYTES` takes on a CUDA device."""
+    import torch
+
+    memory = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device=device)
+    times = []
+    for _ in range(FLUSHES_TIMED):
+        torch.cuda.synchronize(device)
+        begun = time.perf_counter_ns()
+        memory.zero_()
+        torch.cuda.synchronize(device)
+        times.append(time.perf_counter_ns() - begun)
+    return min(times) / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Calls in a row: the times that the runner reports, and this process's time for all."""
+
+    times_ns: list[int]
+    judged_ns: int
+
+    def __add__(self, other: Block) -> Block:
+        return Block(self.times_ns + other.times_ns, self.judged_ns + other.judged_ns)
+
+
+class Caller:
+    """Calls both sides of one evaluation; what is not the kernel is the reference.
+
+    `checked` counts blocks of which an output was looked at, `called_ns` adds up all calls.
+    """
+
+    def __init__(
+        self,
+        kernel: Side,
+        baseline: Side,
+        problem: Problem,
+        examined: Examination,
+        lending: Lending,
+        device: str,
+        chance: random.Random,
+    ) -> None:
+        self.checked = 0
+        self.called_ns = 0
+        self.flushes = 1
+        self.neighbours = Neighbours()
+        self._kernel = kernel
+        self._baseline = baseline
+        self._problem = problem
+        self._examined = examined
+        self._lending = lending
+        self._device = device
+        self._random = chance
+        self._feeds: dict[Side, Feed] = {}
+        self._looked_at: set[Side] = set()
+
+    @property
+    def can_renew(self) -> bool:
+        """True where inputs can be made that are new as a whole."""
+        return self._feed(self._kernel).can_renew
+
+    def on_trials(self, trials: list[Trial]) -> Block:
+        """Call the kernel on the inputs of trials, in their order, and check every output."""
+        block = Block([], 0)
+        left = trials[::-1]
+        while left:
+            slots = self._slots(self._kernel, len(left))
+            for slot in slots:
+                self._feed(self._kernel).fill(slot, left.pop())
+            block += self._called(self._kernel, slots, set(slots))
+        # What timed calls find in slots is never varied.
+        self._feed(self._kernel).forget()
+        return block
+
+    def pair(self, calls: int, check: bool = False, renew: bool = False) -> dict[Side, Block]:
+        """Run one block of each side, in random order.
+
+        Both hand an output over or neither does, so that what that takes is known from the
+        reference; `check` insists on it. With `renew` all inputs are new, not a few elements.
+        """
+        share = CHECKED_SHARE if self._device == "cpu" else 1.0
+        check = check or self._random.random() < share
+        order = [self._kernel, self._baseline]
+        self._random.shuffle(order)
+        return {side: self.block(side, calls, check, renew) for side in order}
+
+    def block(self, side: Side, calls: int, check: bool, renew: bool = False) -> Block:
+        """Call one runner so many times on values of its own each.
+
+        With `check` one call's output, and only the judge knows which, is handed over, and the
+        kernel's is compared. Where there are more calls than slots, the slots get new values in
+        between.
+        """
+        checked = self._random.randrange(calls) if check else -1
+        block = Block([], 0)
+        while len(block.times_ns) < calls:
+            done = len(block.times_ns)
+            slots = self._slots(side, calls - done)
+            feed = self._feed(side)
+            for slot in slots:
+                (feed.renew if renew else feed.freshen)(slot)
+            here = slots[checked - done :][:1] if checked >= done else []
+            block += self._called(side, slots, set(here))
+        self.checked += check and side is self._kernel
+        return block
+
+    def _called(self, side: Side, slots: list[int], chosen: set[int]) -> Block:
+        """Call one runner on slots and look at the outputs of `chosen`."""
+        if self._device != "cpu" and side is self._kernel:
+            # All alike: a mark on one of them would tell which output is looked at.
+            for slot in slots:
+                self._arena(side).poison(slot)
+        self._lending.settle()
+        side.let_go()
+        block = (
+            self._call_each(side, slots, chosen)
+            if self._device == "cpu"
+            else self._call_all(side, slots)
+        )
+        side.hold()
+        self.neighbours.look()
+        for slot in chosen if side is self._kernel else ():
+            self._check(side, slot)
+        if side not in self._looked_at:
+            self._looked_at.add(side)
+            self._feed(side).look(slots[0])
+        self.called_ns += sum(block.times_ns)
+        return block
+
+    def _call_all(self, side: Side, slots: list[int]) -> Block:
+        """Order a whole block, as a CUDA device must not wait between calls."""
+        begun = time.perf_counter_ns()
+        side.tell({"block": slots, "flushes": self.flushes})
+        report = side.expect(Kind.CALLED, len(slots), self._examined.layout.outputs)
+        return Block(list(report.times_ns), time.perf_counter_ns() - begun)
+
+    def _call_each(self, side: Side, slots: list[int], chosen: set[int]) -> Block:
+        """Order call after call, so that only the outputs that are looked at are copied."""
+        block = Block([], 0)
+        for slot in slots:
+            begun = time.perf_counter_ns()
+            side.tell({"call": slot})
+            times = side.expect(Kind.CALLED, 1, self._examined.layout.outputs).times_ns
+            block += Block(list(times), time.perf_counter_ns() - begun)
+            if slot in chosen:
+                self._take(side, slot)
+        return block
+
+    def _take(self, side: Side, slot: int) -> None:
+        """Have the last call's output copied into its slot."""
+        # What stood there is overwritten only now, when the runner knows anyway that this output
+        # is looked at, and while nothing of it can run.
+        side.hold()
+        self._arena(side).poison(slot)
+        side.let_go()
+        begun = time.perf_counter_ns()
+        side.tell({"give": slot})
+        side.clock.strided |= side.expect(Kind.COPIED).strided
+        if side.phase is Phase.TIMING:
+            side.clock.given_ms.append((time.perf_counter_ns() - begun) / 1e6)
+
+    def _check(self, side: Side, slot: int) -> None:
+        """Compare what the runner left in a slot with the answers to what stood there."""
+        feed = self._feed(side)
+        content = feed.content(slot)
+        expected = content.trial.expected
+        if not content.plain:
+            expected = self._problem.answers(content.inputs())
+        reasons = self._differences(self._arena(side), slot, expected)
+        if not reasons:
+            return
+        if side.phase is Phase.TIMING:
+            if not feed.overwritten and feed.look(slot):
+                # It has begun to write to its inputs, as it may: nobody knows what stood there.
+                # From now on every slot is filled before a call; so this happens once.
+                feed.forget()
+                self.checked -= 1
+                return
+            reasons.insert(0, "a timed call gave a wrong answer after correct ones")
+        raise Stop(Outcome(Status.INCORRECT, Phase.CORRECTNESS, tuple(reasons)))
+
+    def _differences(self, arena: Arena, slot: int, expected: list[torch.Tensor]) -> list[str]:
+        """Compare a slot's outputs, to which the runner can still write, with the answers."""
+        reasons = []
+        shares = self._examined.shares
+        for number, (place, answer) in enumerate(zip(arena.outputs(slot), expected, strict=True)):
+            name = "the output" if len(expected) == 1 else f"output {number}"
+            difference = compare(place, answer, name, shares[number])
+            if difference:
+                reasons.append(difference.text)
+        return reasons
+
+    def _slots(self, side: Side, most: int) -> list[int]:
+        """Return different slots, at random, as many as there are or as are wanted."""
+        # A few slots more than calls: addresses change from block to block, and memory that was
+        # never touched stays so.
+        usable = range(min(self._arena(side).slots, most + 2))
+        return self._random.sample(usable, min(most, len(usable)))
+
+    def _arena(self, side: Side) -> Arena:
+        assert side.arena is not None
+        return side.arena
+
+    def _feed(self, side: Side) -> Feed:
+        if side not in self._feeds:
+            self._feeds[side] = Feed(self._arena(side), self._problem.trials, self._random)
+        return self._feeds[side]

@@ -157,7 +157,7 @@ class Feed:
         return self._contents[slot]
 
     def look(self, slot: int) -> bool:
-        """Note and return whether the runner has written to inputs, those of this slot or before."""
+        """Note and return whether the runner has written to inputs, here or before."""
         import torch
 
         pairs = zip(self._arena.inputs(slot), self.content(slot).inputs(), strict=True)

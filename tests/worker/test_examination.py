@@ -44,6 +44,13 @@ def test_an_answer_that_takes_no_work_is_named(
     assert any(fault in text for text in examined(expression, inputs, tmp_path).faults)
 
 
+def test_what_passes_on_the_tasks_own_inputs_alone_is_no_fault(tmp_path: Path) -> None:
+    # The inputs are never below zero, so that leaving out the maximum would pass; varied, they are.
+    found = examined("torch.relu(x)", "torch.rand(64, 64) + 0.1", tmp_path)
+    assert found.faults == ()
+    assert "negated" in found.kinds
+
+
 def test_a_sound_task_has_no_fault_and_the_tolerance_of_its_type(tmp_path: Path) -> None:
     found = examined("torch.softmax(x, -1)", "torch.randn(64, 64)", tmp_path)
     assert found.faults == ()

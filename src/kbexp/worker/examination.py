@@ -57,13 +57,18 @@ def examine(problem: Problem, layout: Layout) -> Examination:
     for index, (base, error) in enumerate(zip(bases, errors, strict=True)):
         if base is not None and error is not None:
             shares[index] = min(max(base, ERROR_FACTOR * error), WIDEST * base)
+    faults = _faults(trial.inputs, trial.expected, shares)
     for kind in KINDS:
         if time.monotonic() - started > TIME_S:
             break
         inputs = vary(kind, trial.inputs)
-        if inputs is not None and _reliable(problem, precise, inputs, trial.expected, shares):
+        if inputs is None:
+            continue
+        answers = _reliable(problem, precise, inputs, trial.expected, shares)
+        if answers is not None:
             kinds.append(kind)
-    faults = _faults(trial.inputs, trial.expected, shares)
+            # What passes on the task's own inputs alone is found out on varied ones.
+            faults = [fault for fault in faults if fault in _faults(inputs, answers, shares)]
     return Examination(layout, tuple(shares), tuple(kinds), tuple(faults))
 
 
@@ -111,23 +116,24 @@ def _reliable(
     inputs: list[torch.Tensor],
     plain: list[torch.Tensor],
     shares: list[float | None],
-) -> bool:
-    """Return whether the reference's answers to varied inputs are defined, and exact enough."""
+) -> list[torch.Tensor] | None:
+    """Return the reference's answers to varied inputs if they are defined, and exact enough."""
     import torch
 
     try:
         answers = problem.answers([tensor.clone() for tensor in inputs])
     except Exception:  # such as an index made from a value
-        return False
+        return None
     for answer, before in zip(answers, plain, strict=True):
         lost = torch.isfinite(before) & ~torch.isfinite(answer)
         if bool(lost.any().item()):
-            return False
+            return None
     errors = _errors(problem, precise, inputs, answers)
-    return all(
+    exact = all(
         error is None or share is None or ERROR_FACTOR * error <= share
         for error, share in zip(errors, shares, strict=True)
     )
+    return answers if exact else None
 
 
 def _faults(

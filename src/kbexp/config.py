@@ -137,6 +137,15 @@ class Policy(StrEnum):
     strict = "strict"
 
 
+class Isolation(StrEnum):
+    """The walls around a kernel: the strongest that stands, or one that must."""
+
+    auto = "auto"
+    namespaces = "namespaces"
+    user_namespaces = "user_namespaces"
+    process = "process"
+
+
 class FaultyTasks(StrEnum):
     """What becomes of a task on which an answer that took no work passes."""
 
@@ -169,7 +178,7 @@ class EvaluatorConfig:
     build_timeout_s: float = 180.0
     run_timeout_s: float = 60.0
     memory_bytes: int = 8 * 2**30
-    isolation: str = "auto"
+    isolation: Isolation = Isolation.auto
     policy: Policy = Policy.any
     faulty_tasks: FaultyTasks = FaultyTasks.mark
     cache: bool = True

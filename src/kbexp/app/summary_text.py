@@ -88,7 +88,8 @@ def _conditions(verdict: Verdict) -> list[str]:
         lines.append(
             f"bound:  {share:.0%} of what the device's {one_line(said['bound_by'])} allows, {whose}"
         )
-    notes = (said[name] for name in ("beyond_bound", "warning") if name in said)
+    notes = [said[name] for name in ("beyond_bound", "warning") if name in said]
+    notes += verdict.reasons  # Of a correct kernel: what its figures are to be read with.
     return lines + [f"note:   {one_line(note)}" for note in notes]
 
 

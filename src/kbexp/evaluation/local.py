@@ -309,5 +309,5 @@ def cuda_devices() -> list[str]:
             return names
     raise EvaluatorUnavailable(
         "gpu=local finds no CUDA device on this machine (nvidia-smi lists none, or "
-        "CUDA_VISIBLE_DEVICES hides them all); use gpu=cpu, or gpu=h100 for a rented one."
+        "CUDA_VISIBLE_DEVICES hides them all); use gpu=cpu."
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kbexp.candidate import Proposal, ProposalRequest, Proposer
-from kbexp.errors import EvaluatorUnavailable, ModelUnavailable
+from kbexp.errors import EvaluatorUnavailable, ModelUnavailable, TaskError
 from kbexp.kernel import Kernel
 from kbexp.verdict import Phase, Status, Verdict
 
@@ -52,14 +52,14 @@ class Judged:
     def verdict(self) -> Verdict:
         """Return the verdict, or an infrastructure error where the evaluator itself failed.
 
-        EvaluatorUnavailable raises.
+        EvaluatorUnavailable and TaskError raise: no other kernel would fare better.
         """
         try:
             verdict = self.future.result()
             if verdict.kernel_id != self.kernel_id:
                 raise ValueError(f"kernel {self.kernel_id} has the verdict of another one")
             return verdict
-        except EvaluatorUnavailable:
+        except (EvaluatorUnavailable, TaskError):
             raise
         except Exception as error:
             return Verdict(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from kbexp.budget import Budget
 from kbexp.candidate import ProposalRequest, Proposer
 from kbexp.config import AlgorithmConfig
-from kbexp.errors import EvaluatorUnavailable, KbexpError, ModelUnavailable
+from kbexp.errors import EvaluatorUnavailable, KbexpError, ModelUnavailable, TaskError
 from kbexp.events import (
     DuplicateFound,
     EvaluationBegun,
@@ -330,6 +330,6 @@ class _Loop:
                     self._do(ProposalReceived(proposal=done.proposal()))
                 elif isinstance(done, Judged) and scored([done.verdict()]):
                     self._do(VerdictReached(verdict=done.verdict()))
-            except (ModelUnavailable, EvaluatorUnavailable):
+            except (ModelUnavailable, EvaluatorUnavailable, TaskError):
                 continue
         return Outcome(state, reason, self.archive, error)

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kbexp.app import configuration
-from kbexp.app.configuration import GROUPS, choices, path_part, typed
+from kbexp.app.configuration import GROUPS, choices, path_part, telling_first, typed
 from kbexp.config import EvaluateConfig, EvaluatorConfig, Policy, Provider, RunConfig, SizeClass
 from kbexp.errors import KbexpError
 
@@ -189,3 +189,11 @@ def test_parts_of_paths_hold_safe_characters_only(text: str, part: str) -> None:
 
 def test_parts_of_paths_are_bounded() -> None:
     assert len(path_part("x" * 10_000)) < 100
+
+
+def test_a_run_of_a_sweep_is_called_by_what_differs() -> None:
+    overrides = "budget.evaluations=3,evaluator=quick,logger=none,seed=1,task=softmax"
+    assert telling_first(overrides) == (
+        "task=softmax,seed=1,budget.evaluations=3,evaluator=quick,logger=none"
+    )
+    assert telling_first("") == ""

@@ -10,7 +10,7 @@ import pytest
 
 from kbexp.candidate import Proposal, ProposalRequest, Usage
 from kbexp.config import AlgorithmConfig, BudgetConfig
-from kbexp.errors import EvaluatorUnavailable, KbexpError, ModelUnavailable
+from kbexp.errors import EvaluatorUnavailable, KbexpError, ModelUnavailable, TaskError
 from kbexp.events import EvaluationBegun, ProposalAsked, ProposalReceived, VerdictReached
 from kbexp.kernel import Kernel
 from kbexp.search import Archive, RunState
@@ -159,7 +159,7 @@ def test_an_evaluator_that_only_errs_ends_the_run(land: SimpleNamespace) -> None
     assert mended.go().state is RunState.COMPLETE
 
 
-@pytest.mark.parametrize("room", ["model", "evaluator raised", "evaluator future"])
+@pytest.mark.parametrize("room", ["model", "task", "evaluator raised", "evaluator future"])
 def test_what_is_unavailable_fails_the_run_and_all_so_far_is_kept(
     land: SimpleNamespace, room: str
 ) -> None:
@@ -176,7 +176,7 @@ def test_what_is_unavailable_fails_the_run_and_all_so_far_is_kept(
                 error = EvaluatorUnavailable("There is no such device: choose gpu=cpu.")
                 if room == "evaluator raised":
                     raise error
-                return failed(error)
+                return failed(TaskError("There is no input.") if room == "task" else error)
             future: Future[Verdict] = super().submit(kernel)
             return future
 

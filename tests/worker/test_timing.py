@@ -73,7 +73,9 @@ def test_an_interval_is_never_narrower_than_processes_differ() -> None:
     for _ in range(6):
         watch.add([2 * MS] * 3, [4 * MS] * 3)
     speedup = watch.figures().speedup
-    assert (speedup.low, speedup.value, speedup.high) == (1.98, 2.0, 2.02)
+    assert (speedup.low, speedup.value, speedup.high) == (2 / 1.01, 2.0, 2.02)
+    watch.widen(0.99)
+    assert (watch.figures().speedup.low, watch.figures().speedup.high) == (1.0, 4.0)
 
 
 def test_a_charge_is_added_to_the_kernel_alone() -> None:

@@ -219,3 +219,57 @@ def test_lazy_after_the_checks_is_found_out(worker: Worker, task: Task) -> None:
     # an evaluation; three in a row 2e-9.
     statuses = {worker.evaluate(task, lazy, settings).status for _ in range(3)}
     assert Status.INCORRECT in statuses
+
+
+IDENTITY = """
+import torch
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return x + 0 * x.sum()
+
+def get_inputs():
+    return [torch.randn(64, 64)]
+
+def get_init_inputs():
+    return []
+"""
+
+
+def test_a_verdict_on_a_faulty_task_says_so(worker: Worker) -> None:
+    task = Task("faulty", IDENTITY)
+    cheat = Kernel(
+        IDENTITY.replace("class Model(", "class ModelNew(").replace(" + 0 * x.sum()", "")
+    )
+    verdict = worker.evaluate(task, cheat)
+    assert verdict.status is Status.CORRECT, verdict.reasons
+    assert verdict.reasons[-1] == "the task is faulty: input 0 passes as the answer"
+    assert verdict.environment["task_faults"] == "input 0 passes as the answer"
+
+
+def test_a_faulty_task_can_be_refused(worker: Worker, task: Task) -> None:
+    with pytest.raises(TaskError, match="input 0 passes as the answer, so that a speedup"):
+        worker.evaluate(Task("faulty", IDENTITY), kernel(GOOD), quick(faulty_tasks="refuse"))
+    assert worker.evaluate(task, kernel(GOOD), quick(faulty_tasks="refuse")).correct
+
+
+WRITES_LATE = """
+self.calls = getattr(self, "calls", 0) + 1
+out = torch.softmax(x * self.weight, dim=-1)
+if self.calls > 6:
+    x.zero_()
+return out
+"""
+
+
+def test_a_kernel_may_begin_to_write_to_its_inputs(worker: Worker, task: Task) -> None:
+    verdict = worker.evaluate(task, kernel(WRITES_LATE))
+    assert verdict.status is Status.CORRECT, verdict.reasons
+
+
+def test_an_answer_that_is_wrong_for_other_inputs_is_wrong(worker: Worker, task: Task) -> None:
+    # Right for the task's own inputs, which stay far below the clamp, and not for larger ones.
+    body = "return torch.softmax(x.clamp(-17, 17) * self.weight, dim=-1)"
+    # Of 31 varied inputs, two kinds of five are beyond the clamp: 0.6^31 = 1e-7 to meet none.
+    verdict = worker.evaluate(task, kernel(body), quick(correctness_trials=32))
+    assert verdict.status is Status.INCORRECT, verdict

@@ -49,9 +49,24 @@ def register(folder: Path) -> None:
     for group, schema in GROUPS.items():
         store.store(group=group, name=f"_{group}", node=schema)
     OmegaConf.register_new_resolver("path_part", path_part, replace=True)
+    OmegaConf.register_new_resolver("telling_first", telling_first, replace=True)
     OmegaConf.register_new_resolver(
         "choices", lambda *groups: _choices_text(folder, groups), replace=True
     )
+
+
+def telling_first(overrides: str) -> str:
+    """Return overrides with those first by which runs of a sweep mostly differ.
+
+    What follows is cut off where a name gets too long.
+    """
+    telling = ("task", "task.index", "task.problem", "gpu", "algorithm", "llm", "seed")
+
+    def rank(override: str) -> int:
+        key = override.partition("=")[0]
+        return telling.index(key) if key in telling else len(telling)
+
+    return ",".join(sorted(overrides.split(","), key=rank))
 
 
 def path_part(text: object) -> str:

@@ -123,13 +123,18 @@ class Neighbours:
 
 
 def compare_clocks(
-    kernel: Clock, reference: Clock, flush_ms: float = 0.0, contended: bool = False
+    kernel: Clock,
+    reference: Clock,
+    flush_ms: float = 0.0,
+    contended: bool = False,
+    stolen: float = 0.0,
 ) -> Agreement:
     """Return whether the kernel's clocks agree, as far as the reference's do.
 
     What is charged is the best estimate, block against the reference's block beside it; for a
     rejection only what is certain at 95 % counts, the lower end of the kernel's interval against
-    the upper end of the reference's. `flush_ms` is the least that a flush before a call takes.
+    the upper end of the reference's. `flush_ms` is the least that a flush before a call takes;
+    `stolen` is the share of the processor that other machines took: with it, clocks differ by more.
     """
     reported_ms = statistics.median(kernel.reported_ms)
     unreported_ms = _beyond(kernel.around_ms(), reference.around_ms())
@@ -141,8 +146,8 @@ def compare_clocks(
     # Another order of elements takes longer to copy: work that was left over, and so charged, but
     # in the open.
     hidden_ms = around_ms if kernel.strided else around_ms + giving_ms
-    rejected = hidden_ms > limit_ms and not contended
-    least_ms = CHARGED_MS["cuda" if flush_ms else "cpu"]
+    rejected = hidden_ms > limit_ms and not contended and stolen < BUSY_SHARE
+    least_ms = CHARGED_MS["cuda" if flush_ms else "cpu"] + stolen * reported_ms
     return Agreement(reported_ms, unreported_ms, early or rejected, early, least_ms)
 
 

@@ -164,7 +164,10 @@ class Judgement:
         if watch.surely_faster():
             self._check_variants()
         conditions = self._conditions.end()
-        agreement = self._agreement(self._caller.neighbours.contended())
+        # What other machines take of the processor comes in bursts, which blocks do not average.
+        stolen = float(conditions["steal_share"]) if self._device == "cpu" else 0.0
+        watch.widen(stolen / 2)
+        agreement = self._agreement(stolen)
         watch.charge(agreement.charged_ms)
         self._measure_energy(calls)
         figures = watch.figures()
@@ -208,11 +211,13 @@ class Judgement:
         """Return True where a kernel that looks faster has not been looked at often enough."""
         return self._caller.checked < CHECKED_BLOCKS and watch.may_be_faster()
 
-    def _agreement(self, contended: bool) -> Agreement:
+    def _agreement(self, stolen: float) -> Agreement:
         """Compare the runners' clocks with this process's; a disagreement ends the evaluation."""
+        contended = self._caller.neighbours.contended()
         on_cpu = self._device == "cpu"
         flush_ms = 0.0 if on_cpu else self._caller.flushes * flush_time_ms(self._device)
-        agreement = compare_clocks(self._kernel.clock, self._baseline.clock, flush_ms, contended)
+        clocks = self._kernel.clock, self._baseline.clock
+        agreement = compare_clocks(*clocks, flush_ms, contended, stolen)
         if agreement.rejected:
             raise Stop(Outcome(Status.REJECTED, Phase.TIMING, (str(agreement),)))
         return agreement

@@ -117,12 +117,16 @@ class Stopwatch:
         mine, others = order_interval(self._ratios()), order_interval(other._ratios())
         return other if others[1] < (1 - SLOWER_SHARE) * mine[0] else self
 
+    def widen(self, share: float) -> None:
+        """Move the ends of the speedup's interval out by so much more."""
+        self.resolution += share
+
     def charge(self, ms: float) -> None:
         """Add time to every one of the kernel's figures."""
         self.kernel_ms = [figure + ms for figure in self.kernel_ms]
 
     def _widened(self, ratio: Interval) -> Interval:
-        low, high = ratio.low * (1 - self.resolution), ratio.high * (1 + self.resolution)
+        low, high = ratio.low / (1 + self.resolution), ratio.high * (1 + self.resolution)
         return Interval(ratio.value, low, high)
 
     def _ratios(self) -> NDArray[np.float64]:

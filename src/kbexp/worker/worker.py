@@ -113,6 +113,12 @@ class Worker:
         self, task: Task, kernel: Kernel, settings: EvaluatorConfig
     ) -> tuple[Outcome, float]:
         judge = self._judge_for(task, settings)
+        faults = self.environment.get("task_faults")
+        if faults and settings.faulty_tasks == FaultyTasks.refuse:
+            raise TaskError(
+                f"Task {task.name}: {faults}, so that a speedup on it means nothing; with "
+                "evaluator.faulty_tasks=mark kernels are judged nevertheless."
+            )
         started = time.monotonic()
         keep = None
         if wants_build(kernel.source):
@@ -182,13 +188,6 @@ class Worker:
             self._drop_judge()
             raise TaskError(f"Task {task.name}: {answer['bad_task']}")
         self.environment = {str(k): str(v) for k, v in answer["environment"].items()}
-        faults = self.environment.get("task_faults")
-        if faults and settings.faulty_tasks == FaultyTasks.refuse:
-            self._drop_judge()
-            raise TaskError(
-                f"Task {task.name}: {faults}, so that a speedup on it means nothing; with "
-                "evaluator.faulty_tasks=mark kernels are judged nevertheless."
-            )
         self._nursery.variables = self._build_env()
         return judge
 

@@ -13,6 +13,7 @@ whole: a mixture of two sets of inputs with weights that are drawn for that call
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 from dataclasses import dataclass, field
@@ -100,8 +101,7 @@ class Feed:
     """Fills and changes one runner's slots.
 
     `overwritten` is set where the runner writes to its inputs (as it may): then every call finds
-    its slot filled anew. `can_renew` says that there are two trials and something in them that
-    can be mixed.
+    its slot filled anew.
     """
 
     def __init__(self, arena: Arena, trials: list[Trial], chance: random.Random) -> None:
@@ -113,8 +113,16 @@ class Feed:
         self._random = chance
         self._generator = torch.Generator().manual_seed(chance.getrandbits(63))
         self._contents: dict[int, Content] = {}
-        self._powers = tuple(mixing_power(tensor) for tensor in trials[0].inputs)
-        self.can_renew = len(trials) > 1 and any(self._powers)
+
+    @functools.cached_property
+    def _powers(self) -> tuple[int, ...]:
+        # A look at every input, which most evaluations never need.
+        return tuple(mixing_power(tensor) for tensor in self._trials[0].inputs)
+
+    @property
+    def can_renew(self) -> bool:
+        """True where there are two trials, and something in them that can be mixed."""
+        return len(self._trials) > 1 and any(self._powers)
 
     def fill(self, slot: int, trial: Trial) -> None:
         """Write a trial's inputs into a slot."""

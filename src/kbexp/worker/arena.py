@@ -84,11 +84,15 @@ def _padded(leaf: Leaf) -> int:
 
 
 class Arena:
-    """Slots over one block of bytes, `memory` being a uint8 tensor on the device or on the host."""
+    """Slots over one block of bytes, `memory` being a uint8 tensor on the device or on the host.
+
+    `used` is the number below which all slots lie that were asked for here.
+    """
 
     def __init__(self, layout: Layout, slots: int, memory: torch.Tensor, keeper: Any) -> None:
         self.layout = layout
         self.slots = slots
+        self.used = 0
         self._memory = memory
         self._keeper = keeper  # What must live as long as `memory`.
 
@@ -103,6 +107,7 @@ class Arena:
     def _views(self, slot: int) -> list[torch.Tensor]:
         import torch
 
+        self.used = max(self.used, slot + 1)
         start = slot * self.layout.slot_bytes
         views = []
         for leaf, offset in self.layout.offsets():
@@ -111,13 +116,30 @@ class Arena:
             views.append(piece.view(getattr(torch, leaf.dtype)).view(leaf.shape))
         return views
 
-    def poison(self, slot: int) -> None:
-        """Fill a slot's outputs with bytes that are no answer (NaN in every float type)."""
+    def poison(self, slot: int, share: float = 1.0, place: float = 0.0) -> None:
+        """Fill a slot's outputs with bytes that are no answer (NaN in every float type).
+
+        With a `share`, one run of that share of every output, and at least a page, which begins
+        at `place` from 0 (its beginning) to 1.
+        """
         import torch
 
         for tensor in self.outputs(slot):
-            if tensor.numel():
-                tensor.contiguous().view(-1).view(torch.uint8).fill_(0xFF)
+            places = tensor.contiguous().view(-1).view(torch.uint8)
+            length = min(max(math.ceil(share * places.numel()), PAGE), places.numel())
+            first = round(place * (places.numel() - length))
+            places[first : first + length].fill_(0xFF)
+
+    def wipe(self) -> None:
+        """Have zeros everywhere, as in a new one; for memory of the host.
+
+        What was used keeps its pages, since the next evaluation uses it too; what a runner may
+        have written elsewhere goes back to the system.
+        """
+        end = self.used * self.layout.slot_bytes
+        self._memory[:end].zero_()
+        if end < len(self._keeper):
+            self._keeper.madvise(mmap.MADV_REMOVE, end, len(self._keeper) - end)
 
     def close(self) -> None:
         """Give the memory back; tensors over it must not be used afterwards."""

@@ -30,6 +30,13 @@ CHECKED_SHARE = 0.3
 """The chance that an output of a timed block is checked on a CPU, where it takes time to copy and
 compare; on a CUDA device one of every block is."""
 
+POISONED_SHARE = 1 / 16
+"""The share of an output's place that is overwritten on a CPU before the output is copied there.
+
+An output that is not copied at all, or not to its end, cannot pass by what stood there before:
+nobody knows which share it is.
+"""
+
 FLUSHES_TIMED = 5
 
 
@@ -187,7 +194,7 @@ class Caller:
         # What stood there is overwritten only now, when the runner knows anyway that this output
         # is looked at, and while nothing of it can run.
         side.hold()
-        self._arena(side).poison(slot)
+        self._arena(side).poison(slot, POISONED_SHARE, self._random.random())
         side.let_go()
         begun = time.perf_counter_ns()
         side.tell({"give": slot})
@@ -201,7 +208,7 @@ class Caller:
         content = feed.content(slot)
         expected = content.trial.expected
         if not content.plain:
-            expected = self._problem.answers(content.inputs())
+            expected = [output.detach() for output in self._problem.outputs(content.inputs())]
         reasons = self._differences(self._arena(side), slot, expected)
         if not reasons:
             return

@@ -31,6 +31,11 @@ CHANGED_SHARE = 1024
 """One element in so many is changed before a call."""
 
 FEWEST_CHANGED = 64
+MOST_CHANGED = 512
+"""Elements that are changed, however small or large a tensor: each lies in a page and a cache line
+of its own, so that changing more of them costs more than most calls. Whoever looks at one element
+in a hundred misses all of so many once in 170 calls, and has then to find the others."""
+
 LEAST_ANGLE = 0.2
 """In radians; no mixture is nearer to one of its two parts."""
 
@@ -95,6 +100,14 @@ class Content:
             for tensor, places, values in zip(tensors, change.places, change.values, strict=True):
                 tensor.view(-1)[places] = values
         return tensors
+
+
+def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Return whether two contiguous tensors of one type hold the same, NaN and all."""
+    import torch
+
+    whole = getattr(torch, f"int{8 * one.element_size()}", torch.int64)  # complex128 is two
+    return torch.equal(one.view(-1).view(whole), other.view(-1).view(whole))
 
 
 class Feed:
@@ -166,14 +179,8 @@ class Feed:
 
     def look(self, slot: int) -> bool:
         """Note and return whether the runner has written to inputs, here or before."""
-        import torch
-
         pairs = zip(self._arena.inputs(slot), self.content(slot).inputs(), strict=True)
-        self.overwritten |= not all(
-            torch.equal(place.view(-1).view(torch.uint8), tensor.view(-1).view(torch.uint8))
-            for place, tensor in pairs
-            if tensor.numel()
-        )
+        self.overwritten |= not all(_same_bits(place, tensor) for place, tensor in pairs)
         return self.overwritten
 
     def _change(self, source: Trial) -> Change:
@@ -182,7 +189,8 @@ class Feed:
         places, values = [], []
         for tensor in source.inputs:
             flat = tensor.view(-1)
-            count = min(flat.numel(), max(FEWEST_CHANGED, flat.numel() // CHANGED_SHARE))
+            count = min(max(flat.numel() // CHANGED_SHARE, FEWEST_CHANGED), MOST_CHANGED)
+            count = min(count, flat.numel())
             where = torch.randint(max(flat.numel(), 1), (count,), generator=self._generator)
             # A place that is drawn twice gets one and the same value. With one trial only, values
             # come from elsewhere in it, and then no place may be drawn twice.

@@ -22,20 +22,26 @@ TIMEOUT_S = 30.0
 
 
 class Leash:
-    """The judge's end. Every order is carried out when its call returns."""
+    """The judge's end."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._held = False
+        self._unanswered = b""
 
     def hold(self) -> None:
-        """Stop all processes of the runner; raises `wire.Closed` or `wire.TooLate`."""
+        """Stop all processes of the runner; raises `wire.Closed` or `wire.TooLate`.
+
+        They have stopped when this returns.
+        """
         if not self._held:
             self._order(HOLD)
+            self._await_answers()
             self._held = True
 
     def let_go(self) -> None:
-        """Have them run on; raises `wire.Closed` or `wire.TooLate`."""
+        """Have them run on, now or soon; raises `wire.Closed` or `wire.TooLate`."""
+        # Whoever is told something next reads it when it runs: nothing needs the answer.
         if self._held:
             self._order(LET_GO)
             self._held = False
@@ -48,8 +54,20 @@ class Leash:
         try:
             self._channel.settimeout(TIMEOUT_S)
             self._channel.sendall(order)
-            if self._channel.recv(1) != order:
-                raise wire.Closed("the other end of a leash has gone")
+            self._unanswered += order
+        except TimeoutError:
+            raise wire.TooLate from None
+        except OSError as error:
+            raise wire.Closed(str(error)) from error
+
+    def _await_answers(self) -> None:
+        """Wait until every order so far was carried out; each is answered by itself."""
+        try:
+            while self._unanswered:
+                answers = self._channel.recv(len(self._unanswered))
+                if not answers or not self._unanswered.startswith(answers):
+                    raise wire.Closed("the other end of a leash has gone")
+                self._unanswered = self._unanswered[len(answers) :]
         except TimeoutError:
             raise wire.TooLate from None
         except OSError as error:

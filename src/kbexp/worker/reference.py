@@ -47,13 +47,16 @@ class Problem:
     model: Call
     varied: list[Trial] = field(default_factory=list)
 
-    def answers(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Return the reference's answers to inputs, which it may overwrite."""
+    def outputs(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Call the reference on inputs, which it may overwrite, as a later call may its outputs."""
         import torch
 
         with torch.no_grad():
-            outputs = output_tensors(self.model(*unflatten(self.tree, inputs)))
-        return [output.detach().clone() for output in outputs]
+            return output_tensors(self.model(*unflatten(self.tree, inputs)))
+
+    def answers(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Return the reference's answers to inputs, which it may overwrite."""
+        return [output.detach().clone() for output in self.outputs(inputs)]
 
 
 class Reference:

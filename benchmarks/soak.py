@@ -121,7 +121,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = EvaluatorConfig(
         name="soak", correctness_trials=1, min_pairs=6, max_pairs=6, block_ms=1.0,
-        timing_s=0.5, run_timeout_s=1.0 if arguments.device == "cpu" else 5.0,
+        timing_s=0.5, run_timeout_s=1.0 if arguments.device == "cpu" else 2.5,
     )  # fmt: skip
     hostile = HOSTILE | (ON_CUDA if arguments.device != "cpu" else {})
     kinds = list(hostile)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import mmap
 import os
 
 import pytest
 import torch
 
 from kbexp.worker.arena import Layout, create_host, leaf_of, open_host
+from kbexp.worker.memory import Lending
 from kbexp.worker.report import Leaf
 from kbexp.worker.screen import MAX_SOURCE_BYTES, screen
 from kbexp.worker.tree import Unsupported, flatten, output_tensors, unflatten
@@ -60,6 +62,41 @@ def test_both_sides_of_an_arena_see_the_same_bytes() -> None:
     assert torch.equal(theirs.inputs(1)[0], x)
     assert theirs.inputs(0)[0].data_ptr() % 64 == 0
     os.close(fd)
+
+
+def test_a_share_of_the_outputs_is_overwritten_and_nothing_else() -> None:
+    layout = Layout((Leaf("float32", (10,)),), (Leaf("float32", (9, 4096)),))
+    arena, fd = create_host(layout, 2)
+    for place in (0.0, 0.4, 1.0):
+        arena.outputs(1)[0].fill_(1)
+        arena.poison(1, 1 / 16, place)
+        spoilt = torch.isnan(arena.outputs(1)[0].view(-1)).nonzero().view(-1)
+        assert len(spoilt) == 9 * 4096 // 16
+        assert spoilt[-1] - spoilt[0] == len(spoilt) - 1
+        assert not arena.inputs(1)[0].any()
+    assert not arena.outputs(0)[0].any()
+    os.close(fd)
+
+
+def test_memory_that_was_lent_before_holds_nothing_of_it() -> None:
+    layout = Layout((Leaf("float32", (5000,)),), (Leaf("float32", (700,)),))
+    lending = Lending("cpu")
+    arena, _, (fd,) = lending.lend(layout, 6)
+    # The judge used two slots; the runner wrote everywhere, between tensors too.
+    arena.inputs(1)
+    with mmap.mmap(os.dup(fd), 6 * layout.slot_bytes) as theirs:
+        theirs[:] = b"x" * len(theirs)
+    lending.close()
+    other, _, (again,) = lending.lend(layout, 6)
+    assert other is arena
+    with mmap.mmap(again, 6 * layout.slot_bytes) as whole:
+        assert not any(whole[:])
+    second, _, (another,) = lending.lend(layout, 6)
+    assert second is not arena
+    assert another != again
+    lending.close()
+    larger, _, _ = lending.lend(layout, 7)
+    assert larger.slots == 7
 
 
 def test_a_runner_cannot_shrink_or_grow_the_memory() -> None:

@@ -10,7 +10,8 @@ from kbexp.worker import wire
 from kbexp.worker.gauge import gauge
 from kbexp.worker.judgement import Judgement
 from kbexp.worker.machine import environment, global_state
-from kbexp.worker.problems import new_problem, new_seed
+from kbexp.worker.memory import Lending
+from kbexp.worker.problems import Ahead, new_problem, new_seed
 from kbexp.worker.reference import BadTask, Reference
 from kbexp.worker.work import reference_work
 
@@ -36,22 +37,22 @@ def main(order: dict[str, Any], fds: list[int]) -> None:
         found["task_faults"] = "; ".join(examined.faults)
     wire.send(channel, {"loaded": True, "environment": found})
     device, trials = order["device"], order["trials"]
-    problem = new_problem(reference, examined, device, trials)
-    work = reference_work(reference, problem)
+    ahead = Ahead(reference, examined, device)
+    ahead.make(trials)
+    work = reference_work(reference, new_problem(reference, examined, device, 1))
+    lending = Lending(device)
     while True:
         try:
             asked, lent = wire.receive(channel)
         except wire.Closed:
             return
         settings = EvaluatorConfig(**asked["settings"])
-        if settings.correctness_trials != trials:
-            trials = settings.correctness_trials
-            problem = new_problem(reference, examined, device, trials)
-        judgement = Judgement(problem, examined, settings, device, lent)
+        trials = settings.correctness_trials
+        problem = ahead.take(trials)
+        judgement = Judgement(problem, examined, settings, device, lending, lent)
         try:
-            outcome = judgement.outcome(asked["source"], order["source"])
+            outcome = judgement.outcome(asked["source"], order["source"], ahead.meanwhile)
         finally:
             judgement.close()
         wire.send(channel, outcome.on(work).to_record())
-        # Made before it is asked for: that is time in which the device would only wait.
-        problem = new_problem(reference, examined, device, trials)
+        ahead.make(trials)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import socket
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from kbexp.config import EvaluatorConfig
@@ -36,7 +38,8 @@ MORE_FLUSHES = 4
 class Judgement:
     """One evaluation, over the sockets of two fresh runners that are treated alike.
 
-    `lent` are the descriptors of their channels and of their leashes, the kernel's first.
+    `lent` are the descriptors of their channels and of their leashes, the kernel's first. Memory
+    for them comes from `lending`.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Judgement:
         examined: Examination,
         settings: EvaluatorConfig,
         device: str,
+        lending: Lending,
         lent: list[int],
     ) -> None:
         self._problem = problem
@@ -56,24 +60,33 @@ class Judgement:
         self._kernel = Side("the kernel", ends[0], ends[2], blamed=True)
         self._baseline = Side("the reference", ends[1], ends[3], blamed=False)
         self._random = random.Random(new_seed())
-        self._lending = Lending(device)
+        self._lending = lending
         self._conditions = Conditions(device)
         sides = self._kernel, self._baseline
         self._caller = Caller(*sides, problem, examined, self._lending, device, self._random)
 
     def close(self) -> None:
-        """Give back the memory that was lent to the runners, and hang up."""
+        """Take back the memory that was lent to the runners, and hang up."""
         self._kernel.close()
         self._baseline.close()
         self._lending.close()
 
-    def outcome(self, kernel: str, task: str) -> Outcome:
-        """Judge `kernel` against the reference `task`, both as module texts."""
+    def outcome(
+        self,
+        kernel: str,
+        task: str,
+        meanwhile: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> Outcome:
+        """Judge `kernel` against the reference `task`, both as module texts.
+
+        What `meanwhile` gives surrounds all that comes before timing.
+        """
         started = timing_started = time.monotonic()
         try:
-            self._load(kernel, task)
-            with self._conditions.growth():
-                kernel_ns = self._check_correctness()
+            with meanwhile():
+                self._load(kernel, task)
+                with self._conditions.growth():
+                    kernel_ns = self._check_correctness()
             timing_started = time.monotonic()
             outcome = self._time(kernel_ns)
         except Stop as stop:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 from kbexp.worker.arena import Arena, Layout, create_host
 
@@ -45,8 +46,21 @@ def _device_bytes(device: str) -> int:
     return int(free * DEVICE_SHARE)
 
 
+@dataclass(frozen=True, slots=True)
+class HostArena:
+    """An arena in an anonymous file, and the file's descriptor."""
+
+    arena: Arena
+    fd: int
+
+
 class Lending:
-    """The arenas of one evaluation; closing it gives their memory back."""
+    """The arenas of one evaluation after another, to whose runners they are lent.
+
+    `close` ends one evaluation. Memory of a CUDA device is given back then; memory of the host is
+    kept for the next evaluation, since the pages of a new file cost more than all that is written
+    to them. Whoever begins the next one knows that the runners of this one have ended.
+    """
 
     ipc = True
     """False once CUDA IPC was found not to work between these processes."""
@@ -56,8 +70,8 @@ class Lending:
 
     def __init__(self, device: str) -> None:
         self._device = device
-        self._arenas: list[Arena] = []
-        self._fds: list[int] = []
+        self._lent: list[Arena | HostArena] = []
+        self._kept: list[HostArena] = []
 
     @classmethod
     def give_up(cls, why_not: str) -> None:
@@ -83,12 +97,21 @@ class Lending:
                 Lending.give_up(str(error))
                 slots = slots_for(layout, slots, self._device)
             else:
-                self._arenas.append(arena)
+                self._lent.append(arena)
                 return arena, handle, ()
-        arena, fd = create_host(layout, slots)
-        self._arenas.append(arena)
-        self._fds.append(fd)
-        return arena, None, (fd,)
+        host = self._host(layout, slots)
+        self._lent.append(host)
+        return host.arena, None, (host.fd,)
+
+    def _host(self, layout: Layout, slots: int) -> HostArena:
+        """Return an arena of zeros, a kept one where one fits."""
+        while self._kept:
+            host = self._kept.pop()
+            if host.arena.layout == layout and host.arena.slots == slots:
+                host.arena.wipe()
+                return host
+            os.close(host.fd)
+        return HostArena(*create_host(layout, slots))
 
     def settle(self) -> None:
         """Wait until what was written to the arenas has arrived."""
@@ -98,11 +121,11 @@ class Lending:
             torch.cuda.synchronize(self._device)
 
     def close(self) -> None:
-        """Give everything back."""
+        """End an evaluation: take back what was lent for it."""
         self.settle()
-        for arena in self._arenas:
-            arena.close()
-        for fd in self._fds:
-            os.close(fd)
-        self._arenas.clear()
-        self._fds.clear()
+        for lent in self._lent:
+            if isinstance(lent, HostArena):
+                self._kept.append(lent)
+            else:
+                lent.close()
+        self._lent.clear()

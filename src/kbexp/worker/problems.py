@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from kbexp.worker.examination import Examination
 from kbexp.worker.memory import trials_for
@@ -20,8 +23,7 @@ def new_problem(reference: Reference, examined: Examination, device: str, trials
     """Return a problem that nobody can foresee, with as many trials as memory allows.
 
     Of `trials` and one more, two are of the task's own inputs, which timed calls need to draw
-    from, and the others are varied. Nothing depends on a kernel, so a judge makes the problem
-    while it waits for one.
+    from, and the others are varied. Nothing depends on a kernel, so that it can be made ahead.
     """
     count = trials_for(examined.layout, max(1, trials) + 1, device)
     problem = reference.problem(iter(new_seed, None), min(count, 2))
@@ -31,6 +33,56 @@ def new_problem(reference: Reference, examined: Examination, device: str, trials
         if trial is not None:
             problem.varied.append(trial)
     return problem
+
+
+class Ahead:
+    """Makes each problem before it is asked for: time in which the device would only wait."""
+
+    def __init__(self, reference: Reference, examined: Examination, device: str) -> None:
+        self._reference = reference
+        self._examined = examined
+        self._device = device
+        self._trials = 0
+        self._made: Problem | None = None
+        self._error: BaseException | None = None
+
+    def make(self, trials: int) -> None:
+        """Have a problem of so many trials ready, unless one is."""
+        if self._made is None or self._trials != trials:
+            self._made = None  # Two at a time, the one in use and the next, are enough.
+            self._made = new_problem(self._reference, self._examined, self._device, trials)
+            self._trials = trials
+
+    def take(self, trials: int) -> Problem:
+        """Return a problem that was not given out before."""
+        self.make(trials)
+        made, self._made = self._made, None
+        assert made is not None
+        return made
+
+    @contextmanager
+    def meanwhile(self) -> Iterator[None]:
+        """Make the next problem on a CPU beside what is done within, which nobody may time.
+
+        Not on a CUDA device, whose free memory decides how many trials there can be.
+        """
+        if self._device != "cpu":
+            yield
+            return
+        thread = threading.Thread(target=self._make_quietly, args=(self._trials,))
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _make_quietly(self, trials: int) -> None:
+        try:
+            self.make(trials)
+        except BaseException as error:  # a task may raise anything
+            self._error = error
 
 
 def varied_trial(problem: Problem, kind: str, chance: random.Random) -> Trial | None:

@@ -130,7 +130,11 @@ class Worker:
         try:
             outcome = self._ask(judge, kernel, settings, runners)
         finally:
-            end, _ = end_all(runners)
+            ends = end_all(runners)
+            if any(end.lost for end in ends):
+                # It may still run; the judge would lend the memory that it knows to others.
+                self._drop_judge()
+        end = ends[0]
         self._nursery.restock(settings)
         if end.exit == SETUP_FAILED and not end.peak_bytes:
             raise wire.Closed(end.log)

@@ -1,0 +1,70 @@
+"""Problems that are made ahead: new each time, as many trials as asked, errors not lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from kbexp.worker.problems import Ahead, new_seed
+from kbexp.worker.reference import Reference
+
+TASK = """
+import torch
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return torch.relu(x)
+
+def get_inputs():
+    return [torch.randn(64, 64)]
+
+def get_init_inputs():
+    return []
+"""
+
+RUNS_OUT = """
+left = [3]
+
+def get_inputs():
+    left[0] -= 1
+    if left[0] < 0:
+        raise RuntimeError("no inputs are left")
+    return [torch.randn(64, 64)]
+"""
+
+
+def ahead(source: str, folder: Path) -> Ahead:
+    reference = Reference(source, "cpu", str(folder))
+    return Ahead(reference, reference.try_out(new_seed()), "cpu")
+
+
+def test_every_problem_is_new_whether_made_meanwhile_or_on_demand(tmp_path: Path) -> None:
+    made = ahead(TASK, tmp_path)
+    problems = [made.take(3)]
+    for _ in range(3):
+        with made.meanwhile():
+            pass
+        made.make(3)
+        problems.append(made.take(3))
+    problems.append(made.take(3))
+    assert len({id(problem) for problem in problems}) == 5
+    firsts = [problem.trials[0].inputs[0] for problem in problems]
+    for index, one in enumerate(firsts):
+        assert not any(torch.equal(one, other) for other in firsts[index + 1 :])
+    assert len({problem.weights for problem in problems}) == 5
+
+
+def test_other_settings_get_a_problem_of_their_own(tmp_path: Path) -> None:
+    made = ahead(TASK, tmp_path)
+    made.make(1)
+    problem = made.take(4)
+    assert len(problem.trials) + len(problem.varied) == 5
+
+
+def test_what_fails_meanwhile_is_raised(tmp_path: Path) -> None:
+    made = ahead(TASK + RUNS_OUT, tmp_path)
+    made.take(1)
+    with pytest.raises(RuntimeError, match="no inputs are left"), made.meanwhile():
+        pass

@@ -28,7 +28,7 @@ from kbexp.errors import EvaluatorUnavailable, KbexpError
 from kbexp.events import Event, RunEnded, RunStarted
 from kbexp.score import check_metric
 from kbexp.task import Task
-from kbexp.tracking import Journal, RunInfo, Tracker, read, trackers
+from kbexp.tracking import Journal, RunInfo, Tracker, notices, read, trackers
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -118,6 +118,7 @@ class Run:
         check_metric(config.metric, config.gpu.provider, config.evaluator)
         allowed_languages(config.llm.language, device_facts(config.gpu))
         chosen = trackers(config.logger, self._info)
+        self._stop.shows = notices(chosen)
         budget = Budget(config.budget, gpu_usd_per_s=config.gpu.price_usd_per_s)
         self._task = task = load(config.task, config.gpu.sizes)
         others = other_sizes(config, task)

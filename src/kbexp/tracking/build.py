@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kbexp.config import LoggerConfig
@@ -35,6 +36,19 @@ def trackers(config: LoggerConfig, run: RunInfo) -> list[Tracker]:
 
         chosen.append(WandbTracker(run, mode=config.wandb_mode))
     return chosen
+
+
+def notices(chosen: Sequence[Tracker]) -> Callable[[str], bool]:
+    """Return what shows a sentence on the terminal beside the run; it returns False if it did not.
+
+    It may be called from a signal handler.
+    """
+    from kbexp.tracking.console import Console
+
+    for tracker in chosen:
+        if isinstance(tracker, Console):
+            return tracker.notice
+    return lambda text: False
 
 
 def prepare(config: LoggerConfig, launch_dir: Path) -> None:

@@ -69,6 +69,14 @@ class Console:
         if self._verbose or not self._passed_over(event):
             self._write(event_line(event, self._summary, self._run.name))
 
+    def notice(self, text: str) -> bool:
+        """Show a sentence in the live view; False where there is none on the terminal.
+
+        Signal handlers may call this, from any point of the program.
+        """
+        view = self._view
+        return view is not None and view.notice(text)
+
     def close(self, state: str) -> None:
         """Leave the last view standing."""
         if self._view is not None:

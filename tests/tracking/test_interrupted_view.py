@@ -27,14 +27,14 @@ from pathlib import Path
 from kbexp.app.stop import StopFlag
 from kbexp.config import LoggerConfig
 from kbexp.events import RunEnded
-from kbexp.tracking import Journal, RunInfo, live, notices, read, trackers
+from kbexp.tracking import Journal, RunInfo, console_of, live, read, trackers
 live.TICK_S = 30.0  # Nothing is drawn while ^C is echoed.
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # Ctrl-C there is for this process.
 folder = Path(sys.argv[1])
 run = RunInfo(folder=folder, name="live", project="p", config={}, launch_dir=folder)
 chosen = trackers(LoggerConfig(name="x", console="live"), run)
 with StopFlag() as stop, Journal(folder / "other.jsonl") as journal:
-    stop.shows = notices(chosen)
+    stop.shows = console_of(chosen).notice
     for tracker in chosen:
         journal.subscribe(tracker)
     for event in list(read(folder / "journal.jsonl"))[:-1]:

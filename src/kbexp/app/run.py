@@ -28,7 +28,7 @@ from kbexp.errors import EvaluatorUnavailable, KbexpError
 from kbexp.events import Event, RunEnded, RunStarted
 from kbexp.score import check_metric
 from kbexp.task import Task
-from kbexp.tracking import Journal, RunInfo, Tracker, notices, read, trackers
+from kbexp.tracking import Journal, RunInfo, Tracker, console_of, read, trackers
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -118,7 +118,9 @@ class Run:
         check_metric(config.metric, config.gpu.provider, config.evaluator)
         allowed_languages(config.llm.language, device_facts(config.gpu))
         chosen = trackers(config.logger, self._info)
-        self._stop.shows = notices(chosen)
+        console = console_of(chosen)
+        if console is not None:
+            self._stop.shows = console.notice
         budget = Budget(config.budget, gpu_usd_per_s=config.gpu.price_usd_per_s)
         self._task = task = load(config.task, config.gpu.sizes)
         others = other_sizes(config, task)
@@ -130,6 +132,8 @@ class Run:
         with closed as evaluator:
             # The evaluator warms up while the model's libraries are imported. The search begins
             # when both are done: what is timed on a CPU wants the CPU for itself.
+            if console is not None:
+                console.doing("warming the evaluator up, importing the libraries of the model")
             self._device = evaluator.device
             proposer = self._proposer(task)
             outcome = self._searched(task, evaluator, proposer, budget, archive)

@@ -21,7 +21,7 @@ from kbexp.events import (
 )
 from kbexp.summary import RunSummary
 from kbexp.tracking.figures import ratio
-from kbexp.tracking.plain import outcome, sizes_words
+from kbexp.tracking.plain import FIRST_KERNEL, first_begun, outcome, sizes_words
 from kbexp.tracking.run_info import RunInfo
 from kbexp.tracking.text import one_line
 from kbexp.verdict import Status, Verdict
@@ -46,7 +46,11 @@ class Row:
 
 @dataclass(slots=True)
 class Board:
-    """What the live view shows. `climb` holds (evaluation, best score) where the best changed."""
+    """What the live view shows. `climb` holds (evaluation, best score) where the best changed.
+
+    `doing` says what is going on where no event does, while a run starts (at `doing_since`). The
+    first event after that takes its place.
+    """
 
     run: RunInfo
     summary: RunSummary = field(init=False)
@@ -56,6 +60,8 @@ class Board:
     judging: set[str] = field(default_factory=set)
     confirming: set[str] = field(default_factory=set)
     device: str = ""
+    doing: str = ""
+    doing_since: float = 0.0
 
     def __post_init__(self) -> None:
         self.summary = self.run.summary()
@@ -64,6 +70,9 @@ class Board:
         """Take in the next event."""
         before = self.summary.best
         self.summary.apply(event)
+        if not isinstance(event, RunStarted) and event.time >= self.doing_since:
+            waits = isinstance(event, EvaluationBegun) and first_begun(event, self.summary)
+            self.doing = FIRST_KERNEL if waits else ""
         match event:
             case RunStarted() | RunEnded():
                 self.asked.clear()

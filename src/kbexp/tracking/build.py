@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kbexp.config import LoggerConfig
 from kbexp.errors import KbexpError
 from kbexp.tracking.follow import Tracker
 from kbexp.tracking.run_info import RunInfo
+
+if TYPE_CHECKING:
+    from kbexp.tracking.console import Console
 
 CONSOLES = ("auto", "live", "plain", "off")
 WANDB_MODES = ("offline", "online", "disabled")
@@ -38,17 +42,11 @@ def trackers(config: LoggerConfig, run: RunInfo) -> list[Tracker]:
     return chosen
 
 
-def notices(chosen: Sequence[Tracker]) -> Callable[[str], bool]:
-    """Return what shows a sentence on the terminal beside the run; it returns False if it did not.
-
-    It may be called from a signal handler.
-    """
+def console_of(chosen: Sequence[Tracker]) -> Console | None:
+    """Return the tracker that writes to the terminal, where there is one."""
     from kbexp.tracking.console import Console
 
-    for tracker in chosen:
-        if isinstance(tracker, Console):
-            return tracker.notice
-    return lambda text: False
+    return next((tracker for tracker in chosen if isinstance(tracker, Console)), None)
 
 
 def prepare(config: LoggerConfig, launch_dir: Path) -> None:

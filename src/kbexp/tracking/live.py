@@ -60,6 +60,12 @@ class LiveView:
         if self._failure is not None:
             raise self._failure
 
+    def doing(self, text: str, at: float) -> None:
+        """Show what the run does from the time `at` on; the next event takes its place."""
+        with self._lock:
+            self._board.doing, self._board.doing_since = text, at
+        self._news.set()
+
     def notice(self, text: str) -> bool:
         """Show a sentence below the view until it is closed; False where it is closed already.
 

@@ -26,8 +26,22 @@ from kbexp.tracking.figures import count, dollars, duration, interval, milliseco
 from kbexp.tracking.text import one_line
 from kbexp.verdict import Verdict
 
+FIRST_KERNEL = "loading the task on the device, judging its reference as the first kernel"
+"""What a run does until its first verdict, which takes seconds."""
+
 QUIET = (ProposalAsked, EvaluationBegun, ConfirmationBegun)
 """Events that say only that something has begun."""
+
+
+def quiet(event: Event, summary: RunSummary) -> bool:
+    """Tell whether an event is left out unless everything is asked for."""
+    waits = isinstance(event, EvaluationBegun) and first_begun(event, summary)
+    return isinstance(event, QUIET) and not waits
+
+
+def first_begun(event: EvaluationBegun, summary: RunSummary) -> bool:
+    """Tell whether the first kernel of a run is about to be judged."""
+    return event.number is None and not summary.verdicts
 
 
 def event_line(event: Event, summary: RunSummary, name: str) -> str:
@@ -74,6 +88,8 @@ def _what(event: Event, summary: RunSummary) -> str:
             return f"proposal {event.number} asked, from {_short(event.parents)}"
         case ProposalReceived():
             return _proposal(event)
+        case EvaluationBegun() if first_begun(event, summary):
+            return FIRST_KERNEL
         case EvaluationBegun():
             return f"kernel {event.kernel_id[:8]} being judged, {_origin(event.number)}"
         case VerdictReached():

@@ -204,7 +204,9 @@ def _tally(board: Board) -> Text:
     """Return how many kernels ended how, and what is under way."""
     summary = board.summary
     parts: list[Text] = []
-    if board.judging:
+    if board.doing:
+        parts.append(Text(one_line(board.doing), style="bold cyan"))
+    elif board.judging:
         parts.append(Text(f"judging {len(board.judging)}", style="bold cyan"))
     if board.asked:
         parts.append(Text(f"asking for {len(board.asked)}", style="bold cyan"))

@@ -142,6 +142,11 @@ class RunSummary:
         judged = self._correct.get(kernel_id)
         return judged.verdict.speedup.value if judged and judged.verdict.speedup else None
 
+    def number_of(self, kernel_id: str) -> int | None:
+        """Return the number of the proposal that a kernel came with; None is the first kernel's."""
+        kernel = self._kernels.get(kernel_id)
+        return kernel.number if kernel else None
+
     @property
     def confirmations(self) -> list[Confirmation]:
         """What came of judging kernels again, the latest verdict of each on each task."""
@@ -250,7 +255,6 @@ def best_record(best: Winner | None) -> Record | None:
     return {
         "kernel_id": judged.verdict.kernel_id,
         "number": judged.number,
-        "evaluation": judged.evaluation,
         "score": best.score,
         **figures_record(judged.verdict),
         "confirmed": again and {**figures_record(again), "status": str(again.status)},

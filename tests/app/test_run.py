@@ -19,7 +19,7 @@ KEY = "sk-that-must-appear-nowhere"
 def test_a_run_leaves_a_result(sweep: Any, result_of: Any, events_of: Any) -> None:
     run = sweep.run(1)
     result = result_of(run)
-    assert (result["schema"], result["state"], result["seed"]) == (1, "complete", 7)
+    assert (result["schema"], result["state"], result["seed"]) == (2, "complete", 7)
     assert (result["task"], result["gpu"], result["algorithm"]) == ("softmax", "cpu", "ps")
     counts = result["counts"]
     assert counts["evaluations"] == counts["correct"] == 4

@@ -48,7 +48,7 @@ def test_plain_text_is_one_line_an_event(run_info: RunInfo, make_events: Any) ->
     quiet = sum(event.event in ("proposal_asked", "evaluation_begun") for event in events)
     assert len(lines) == len(events) - (quiet - 1)  # The first kernel takes long: it is told of.
     assert all(re.match(r"\d\d:\d\d:\d\d  softmax-ps-3  \w", line) for line in lines)
-    assert any("verdict 2 " in line and "correct  1.50" in line for line in lines)
+    assert any("proposal 0  kernel" in line and "correct  1.50" in line for line in lines)
     assert any("incorrect  Output 0 differs." in line for line in lines)
     assert "run complete: All steps are done." in lines[-1]
     assert "3 evaluations, 2 correct" in lines[-1]
@@ -143,8 +143,8 @@ def test_the_view_shows_every_status(run_info: RunInfo, make_verdict: Any) -> No
         board.apply(VerdictReached(verdict=make_verdict(f"k{status}", status, reasons=("why",))))
     text = "\n".join(draw(board, 100, 40))
     for word in ("correct", "incorrect", "compile error", "runtime error", "timeout", "rejected"):
-        assert re.search(rf"\d  {word}", text)
-    assert re.search(r"\d  infrastructure", text)
+        assert re.search(rf"first  {word}", text)
+    assert re.search(r"first  infrastructure", text)
 
 
 def test_a_reached_limit_fills_its_bar(tmp_path: Path, make_events: Any) -> None:

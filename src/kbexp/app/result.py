@@ -19,7 +19,7 @@ from kbexp.summary import RunSummary, figures_record, interval_record
 from kbexp.verdict import Interval, Record, Verdict
 from kbexp.winner import Winner
 
-SCHEMA = 1
+SCHEMA = 2
 """Counts up when a key of `result.json` goes or changes its meaning."""
 
 NAME = "result.json"

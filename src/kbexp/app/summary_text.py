@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kbexp.app.result import Result, over_baseline
+from kbexp.tracking.plain import origin
 from kbexp.tracking.text import one_line
 from kbexp.verdict import Interval, Verdict
 
@@ -47,12 +48,12 @@ def _found(result: Result) -> str:
         known = f"confirmed, {known}; {searched.value:.3g}x when searched"
     if speedup.low <= 1.0:
         return (
-            f"no kernel is surely faster than the reference; the best has {speedup.value:.3g}x its "
-            f"speed ({known})"
+            f"no kernel is surely faster than the reference; the best, "
+            f"{origin(best.searched.number)}, has {speedup.value:.3g}x its speed ({known})"
         )
     return (
         f"{speedup.value:.3g}x the reference's speed ({known}), "
-        f"{before.value:.4g} ms -> {after.value:.4g} ms"
+        f"{before.value:.4g} ms -> {after.value:.4g} ms, {origin(best.searched.number)}"
     )
 
 

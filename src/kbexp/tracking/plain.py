@@ -72,7 +72,13 @@ def best_words(summary: RunSummary) -> str:
         return "no correct kernel yet"
     speedup = best.verdict.speedup
     words = f"best {interval(speedup)}" if speedup else f"best score {best.score:.4g}"
-    return f"{words} confirmed" if best.confirmed is not None else words
+    confirmed = " confirmed" if best.confirmed is not None else ""
+    return f"{words}{confirmed}, {origin(best.searched.number)}"
+
+
+def origin(number: int | None) -> str:
+    """Return which kernel it is: kernels go by their proposals' numbers, as in the journal."""
+    return "first kernel" if number is None else f"proposal {number}"
 
 
 def sizes_words(sizes: Mapping[str, Any]) -> str:
@@ -91,18 +97,15 @@ def _what(event: Event, summary: RunSummary) -> str:
         case EvaluationBegun() if first_begun(event, summary):
             return FIRST_KERNEL
         case EvaluationBegun():
-            return f"kernel {event.kernel_id[:8]} being judged, {_origin(event.number)}"
+            return f"{origin(event.number)} being judged  kernel {event.kernel_id[:8]}"
         case VerdictReached():
             verdict = event.verdict
             return (
-                f"verdict {summary.verdicts}  kernel {one_line(verdict.kernel_id[:8])}  "
+                f"{_kernel(verdict.kernel_id, summary)}  "
                 f"{status_words(verdict)}  {outcome(verdict)}  ({best_words(summary)})"
             )
         case DuplicateFound():
-            held = f"kernel {one_line(event.kernel_id[:8])}"
-            if event.distance:
-                return f"proposal {event.number} lies {event.distance:.2g} from {held}: left out"
-            return f"proposal {event.number} is {held} again"
+            return f"proposal {event.number} {held_words(event, summary)}"
         case StepDone():
             return (
                 f"step {event.step} done  {best_words(summary)}  {summary.evaluations} "
@@ -110,7 +113,8 @@ def _what(event: Event, summary: RunSummary) -> str:
                 f"{dollars(summary.llm_usd + summary.gpu_usd)}"
             )
         case ConfirmationBegun():
-            return f"kernel {event.kernel_id[:8]} being judged again{_with(event.sizes)}"
+            of = origin(summary.number_of(event.kernel_id))
+            return f"{of} being judged again{_with(event.sizes)}"
         case Confirmed():
             return _again(event, summary)
         case BaselineBegun():
@@ -136,7 +140,7 @@ def _again(event: Confirmed, summary: RunSummary) -> str:
     searched = summary.speedup_of(verdict.kernel_id)
     before = f" ({ratio(searched)} when searched)" if searched and not event.sizes else ""
     return (
-        f"judged again{_with(event.sizes)}  kernel {one_line(verdict.kernel_id[:8])}  "
+        f"judged again{_with(event.sizes)}  {_kernel(verdict.kernel_id, summary)}  "
         f"{status_words(verdict)}  {outcome(verdict)}{before}"
     )
 
@@ -155,8 +159,14 @@ def _proposal(event: ProposalReceived) -> str:
     return f"proposal {proposal.number} is kernel {proposal.kernel.id[:8]}  ({cost})"
 
 
-def _origin(number: int | None) -> str:
-    return "the first kernel" if number is None else f"proposal {number}"
+def held_words(event: DuplicateFound, summary: RunSummary) -> str:
+    """Return which kernel a proposal repeats, or lies too near to be judged."""
+    held = origin(summary.number_of(event.kernel_id))
+    return f"lies {event.distance:.2g} from {held}" if event.distance else f"is {held} again"
+
+
+def _kernel(kernel_id: str, summary: RunSummary) -> str:
+    return f"{origin(summary.number_of(kernel_id))}  kernel {one_line(kernel_id[:8])}"
 
 
 def _short(parents: tuple[str, ...]) -> str:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from kbexp.tracking.board import Board, Row
 from kbexp.tracking.figures import count, dollars, duration, interval, milliseconds, ratio
+from kbexp.tracking.plain import origin
 from kbexp.tracking.text import one_line
 from kbexp.verdict import Interval, Status
 from kbexp.winner import Winner
@@ -119,12 +120,11 @@ def _headline(board: Board) -> RenderableType:
 
 def _standing(best: Winner) -> str:
     """Return where the best kernel came from, and what became of the search's figure for it."""
-    number, searched = best.searched.number, best.searched.verdict.speedup
-    origin = "first kernel" if number is None else f"proposal {number}"
+    searched, whence = best.searched.verdict.speedup, origin(best.searched.number)
     if best.confirmed is None:
-        return origin
+        return whence
     before = f", {ratio(searched.value)} when searched" if searched is not None else ""
-    return f"confirmed{before}  {origin}"
+    return f"confirmed{before}  {whence}"
 
 
 def _climb(board: Board, width: int) -> Text:
@@ -224,7 +224,7 @@ def _tally(board: Board) -> Text:
 def _row(row: Row) -> Text:
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append("★" if row.best else " ", style="bold green")
-    line.append(f"{row.mark or row.evaluation or '':>5}  ", style="bright_black")
+    line.append(f"{row.label:>5}  ", style="bright_black")
     line.append(f"{_word(row.kind):<15}", style=KIND_STYLES.get(row.kind, ""))
     verdict = row.verdict
     if verdict is None or not verdict.correct:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from kbexp.budget import Spending
+from kbexp.errors import KbexpError
 from kbexp.events import (
     BaselineJudged,
     Confirmed,
@@ -53,11 +54,13 @@ class RunSummary:
     `evaluations` and `statuses` count kernels, each with its latest verdict, `verdicts` all
     verdicts. An infrastructure error says nothing of a kernel that was judged before. What was
     spent is counted as the budget counts it; the device costs `gpu_usd_per_s`. `unpriced` counts
-    answers of unknown price: where it is not 0, `llm_usd` is a lower bound.
+    answers of unknown price: where it is not 0, `llm_usd` is a lower bound. A metric that raises
+    raises out of `apply`, but where the summary is `forgiving`: the verdict then has no score.
     """
 
     gpu_usd_per_s: float = 0.0
     metric: object = "speedup"
+    forgiving: bool = False
     state: str = "running"
     reason: str = ""
     step: int = 0
@@ -132,6 +135,15 @@ class RunSummary:
         """Seconds that the run ran, up to the last event."""
         return self.spending.wall_s
 
+    def score(self, verdict: Verdict) -> float | None:
+        """Return a verdict's worth by the run's metric, None where it has none."""
+        try:
+            return score(verdict, self.metric)
+        except KbexpError:
+            if self.forgiving:
+                return None
+            raise
+
     @property
     def ranked(self) -> list[Judged]:
         """The kernels that are correct, by the search's scores, the best first."""
@@ -166,7 +178,7 @@ class RunSummary:
         """The kernel that the run has come to, or None where none is correct."""
         if not self._confirmations:
             return Winner(self.best, None, self.best.score) if self.best else None
-        return winner(self.ranked, self.confirmed, lambda verdict: score(verdict, self.metric))
+        return winner(self.ranked, self.confirmed, self.score)
 
     def apply(self, event: Event) -> None:
         """Take in the next event."""
@@ -232,7 +244,7 @@ class RunSummary:
         self.statuses[verdict.status] += 1
         if verdict.status is Status.INFRASTRUCTURE_ERROR:
             return
-        value = score(verdict, self.metric)
+        value = self.score(verdict)
         kernel.scores.append(value or 0.0)
         before = self._correct.pop(verdict.kernel_id, None)
         if value is None:

@@ -13,6 +13,7 @@ import sys
 import termios
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ import pytest
 from rich.console import Console as Terminal
 
 from kbexp.config import BudgetConfig
-from kbexp.events import Event, StepDone, VerdictReached
+from kbexp.errors import KbexpError
+from kbexp.events import Event, RunEnded, StepDone, VerdictReached
+from kbexp.summary import RunSummary
 from kbexp.tracking import Journal, RunInfo
 from kbexp.tracking.board import Board
 from kbexp.tracking.console import Console
 from kbexp.tracking.view import render
-from kbexp.verdict import Status
+from kbexp.verdict import Status, Verdict
 
 HOSTILE = (
     "\x1b[2J\x1b]0;pwned\x07\x1b[31m\x9b31m[bold red]markup[/] [/nonsense]\r\x7f\u202e\u2028"
@@ -278,3 +281,30 @@ def test_the_view_of_a_first_kernel_says_what_takes_so_long(
     assert "loading the task" in "\n".join(draw(board, 100, 40))
     board.apply(judged)
     assert "loading the task" not in "\n".join(draw(board, 100, 40))
+
+
+def raising(verdict: Verdict) -> float:
+    raise ValueError(verdict.status)
+
+
+def test_a_metric_that_raises_is_not_the_consoles_to_report(
+    run_info: RunInfo, make_events: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = replace(run_info, config={**run_info.config, "metric": f"{__name__}.raising"})
+    *events, _ = make_events(start=time.time() + 5)
+    sentence = "The metric failed."
+    failed = RunEnded(state="failed", reason=sentence, time=time.time() + 99)
+    stream = io.StringIO()
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        journal.subscribe(Console(run, stream=stream))
+        for event in [*events, failed]:
+            journal.append(event)
+    assert capsys.readouterr().err == ""
+    lines = stream.getvalue().splitlines()
+    assert "no correct kernel yet" in lines[2]
+    # The program itself says why, below this.
+    assert "run failed  " in lines[-1]
+    assert sentence not in stream.getvalue()
+    assert sentence in plain_text(run, [*events, failed], past=True)
+    with pytest.raises(KbexpError, match="metric="):
+        RunSummary.of(events, metric=f"{__name__}.raising")

@@ -89,7 +89,7 @@ class Run:
             launch_dir=Path.cwd(),
             budget=config.budget,
         )
-        self._summary = self._info.summary()
+        self._summary = self._info.summary(forgiving=False)
         self._journal: Journal | None = None
         self._ours = not self._info.journal.exists()
         self._earlier_s = 0.0

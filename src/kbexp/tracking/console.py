@@ -7,9 +7,10 @@ import os
 import sys
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
-from kbexp.events import Event, StepDone
+from kbexp.events import Event, RunEnded, StepDone
 from kbexp.tracking.figures import TIMES
 from kbexp.tracking.plain import best_words, event_line, quiet
 from kbexp.tracking.run_info import RunInfo
@@ -75,7 +76,7 @@ class Console:
         self._summary.apply(event)
         with self._order:
             if self._verbose or not self._passed_over(event):
-                self._write(event_line(event, self._summary, self._run.name))
+                self._write(event_line(self._shortened(event), self._summary, self._run.name))
             while self._doing:
                 self._print(self._doing.pop(0)[0])
             self._began = True
@@ -103,6 +104,11 @@ class Console:
         """Leave the last view standing."""
         if self._view is not None:
             self._view.close(state)
+
+    def _shortened(self, event: Event) -> Event:
+        """Leave out why a run has just failed: the program says so itself, with its last words."""
+        fails = isinstance(event, RunEnded) and event.state == "failed"
+        return replace(event, reason="") if fails and self._opened_at > 0 else event
 
     def _passed_over(self, event: Event) -> bool:
         if isinstance(event, StepDone):

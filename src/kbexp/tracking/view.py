@@ -54,7 +54,7 @@ def render(board: Board, width: int, height: int, now: float) -> RenderableType:
     meters, tally = _meters(board, now), _tally(board)
     parts: list[RenderableType] = [_headline(board), _climb(board, width - 40)]
     parts += [Text(), _meter_table(meters), Text(), tally]
-    frame = 10 if board.summary.reason else 9
+    frame = 10 if board.summary.reason else 9  # Lines of the frame, the headline and its reason.
     room = height - len(meters) - frame - tally.cell_len // (width - 4)
     rows = list(board.rows)[-room:] if room > 0 else []
     if rows:
@@ -112,8 +112,8 @@ def _headline(board: Board) -> RenderableType:
     grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     grid.add_column(justify="right", no_wrap=True)
     grid.add_row(left, Text(state, style=f"bold {STATE_STYLES.get(state, 'red')}"))
-    if not summary.reason:
-        return grid
+    if not summary.reason or summary.state == "failed":
+        return grid  # Why a run failed is the last that the program says.
     reason = Text(one_line(summary.reason), style="italic", no_wrap=True, overflow="ellipsis")
     return Group(grid, reason)
 

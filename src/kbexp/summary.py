@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from kbexp.budget import Spending
+from kbexp.config import Metric
 from kbexp.errors import KbexpError
 from kbexp.events import (
     BaselineJudged,
@@ -143,6 +144,11 @@ class RunSummary:
             if self.forgiving:
                 return None
             raise
+
+    @property
+    def by_speedup(self) -> bool:
+        """True where the score is the speedup, which is shown in any case."""
+        return self.metric == Metric.speedup
 
     @property
     def ranked(self) -> list[Judged]:

@@ -308,3 +308,15 @@ def test_a_metric_that_raises_is_not_the_consoles_to_report(
     assert sentence in plain_text(run, [*events, failed], past=True)
     with pytest.raises(KbexpError, match="metric="):
         RunSummary.of(events, metric=f"{__name__}.raising")
+
+
+def test_what_is_maximised_is_named(run_info: RunInfo, make_events: Any) -> None:
+    run = replace(run_info, config={**run_info.config, "metric": "inverse_runtime"})
+    events = make_events(start=time.time() + 5)
+    assert "best inverse_runtime 750 calls/s, 1.50" in plain_text(run, events).splitlines()[-1]
+    board = Board(run)
+    for event in events:
+        board.apply(event)
+    text = "\n".join(draw(board, 104, 40))
+    assert re.search(r"best inverse_runtime 750 calls/s  1\.50", text)
+    assert re.search(r" 0  correct .*inverse_runtime 750 calls/s", text)

@@ -20,7 +20,7 @@ from kbexp.events import (
     VerdictReached,
 )
 from kbexp.summary import RunSummary
-from kbexp.tracking.figures import ratio
+from kbexp.tracking.figures import ratio, worth
 from kbexp.tracking.plain import FIRST_KERNEL, first_begun, held_words, outcome, sizes_words
 from kbexp.tracking.run_info import RunInfo
 from kbexp.tracking.text import one_line
@@ -128,6 +128,11 @@ class Board:
         if changed and best is not None:
             self.climb.append((self.summary.verdicts, best.score))
         self.device = one_line(verdict.device, 60)
-        detail = "" if verdict.correct else outcome(verdict)
+        value = self.summary.score(verdict)
+        if not verdict.correct:
+            detail = outcome(verdict)
+        else:
+            shown = value is not None and not self.summary.by_speedup
+            detail = worth(self.summary.metric, value) if shown and value else ""
         label = self._label(verdict.kernel_id)
         self.rows.append(Row(verdict.status, label, verdict, detail, best=new_best))

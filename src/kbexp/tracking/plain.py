@@ -22,7 +22,7 @@ from kbexp.events import (
     VerdictReached,
 )
 from kbexp.summary import RunSummary
-from kbexp.tracking.figures import count, dollars, duration, interval, milliseconds, ratio
+from kbexp.tracking.figures import count, dollars, duration, interval, milliseconds, ratio, worth
 from kbexp.tracking.text import one_line
 from kbexp.verdict import Verdict
 
@@ -71,7 +71,9 @@ def best_words(summary: RunSummary) -> str:
     if best is None:
         return "no correct kernel yet"
     speedup = best.verdict.speedup
-    words = f"best {interval(speedup)}" if speedup else f"best score {best.score:.4g}"
+    parts = [] if summary.by_speedup and speedup else [worth(summary.metric, best.score)]
+    parts += [interval(speedup)] if speedup else []
+    words = f"best {', '.join(parts)}"
     confirmed = " confirmed" if best.confirmed is not None else ""
     return f"{words}{confirmed}, {origin(best.searched.number)}"
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kbexp.tracking.board import Board, Row
-from kbexp.tracking.figures import count, dollars, duration, interval, milliseconds, ratio
+from kbexp.tracking.figures import count, dollars, duration, interval, milliseconds, ratio, worth
 from kbexp.tracking.plain import origin
 from kbexp.tracking.text import one_line
 from kbexp.verdict import Interval, Status
@@ -102,6 +102,8 @@ def _headline(board: Board) -> RenderableType:
         left.append("no correct kernel yet", style="bright_black")
     else:
         speedup, time_ms = best.verdict.speedup, best.verdict.time_ms
+        if not summary.by_speedup:
+            left.append(f"{worth(summary.metric, best.score)}  ", style="bold")
         if speedup is not None:
             left.append(interval(speedup), style=f"bold {_speedup_style(speedup)}")
         if time_ms is not None:

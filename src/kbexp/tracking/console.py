@@ -107,8 +107,9 @@ class Console:
 
     def _shortened(self, event: Event) -> Event:
         """Leave out why a run has just failed: the program says so itself, with its last words."""
-        fails = isinstance(event, RunEnded) and event.state == "failed"
-        return replace(event, reason="") if fails and self._opened_at > 0 else event
+        if isinstance(event, RunEnded) and event.state == "failed" and self._opened_at > 0:
+            return replace(event, reason="")
+        return event
 
     def _passed_over(self, event: Event) -> bool:
         if isinstance(event, StepDone):

@@ -170,3 +170,8 @@ def test_a_reader_that_has_had_enough_is_no_error(repository: Path) -> None:
         ["/bin/sh", "-c", command], cwd=repository, capture_output=True, text=True, check=False
     )
     assert "Traceback" not in done.stderr
+
+
+def test_a_mistake_in_a_sweeps_folder_is_one_sentence(command_line) -> None:
+    done = command_line("run.py", "-m", "seed=1,2", "hydra.sweep.dir=${nothing}")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)

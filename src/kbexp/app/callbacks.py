@@ -24,10 +24,26 @@ class Folders(Callback):
         """
         from omegaconf import open_dict, read_write
 
-        if (Path(config.hydra.run.dir) / JOURNAL_NAME).exists():
+        folder = _folder(config.hydra.run)
+        if folder is not None and (folder / JOURNAL_NAME).exists():
             with read_write(config), open_dict(config):
                 config.hydra.output_subdir = None
 
     def on_multirun_start(self, config: Any, **_: Any) -> None:
         """Note the sweep's folder: Hydra does not say when a sweep ends whose jobs failed."""
-        sweep_folders.append(Path(config.hydra.sweep.dir).absolute())
+        folder = _folder(config.hydra.sweep)
+        if folder is not None:
+            sweep_folders.append(folder)
+
+
+def _folder(setting: Any) -> Path | None:
+    """Return the folder that a part of Hydra's settings names, None where that has a mistake.
+
+    Hydra finds the mistake a moment later, and reports it as one.
+    """
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return Path(str(setting.dir)).absolute()
+    except OmegaConfBaseException:
+        return None

@@ -9,6 +9,8 @@ try:
     from omegaconf import DictConfig
 
     from kbexp.app import configuration, explain
+    from kbexp.app.callbacks import sweep_folders
+    from kbexp.app.compare import conclude
     from kbexp.config import RunConfig
 except ModuleNotFoundError as missing:
     print(
@@ -34,4 +36,6 @@ def main(config: DictConfig) -> float:
 
 if __name__ == "__main__":
     configuration.register(CONF)
-    sys.exit(explain.main(main))
+    status = explain.main(main)
+    conclude(sweep_folders)
+    sys.exit(status)

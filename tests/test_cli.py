@@ -44,7 +44,9 @@ MISTAKES = [
     (["+nothing=1"], ["nothing", "settings"]),
     (["task.name=???"], ["task.name"]),
     (["task=softmax,rmsnorm"], ["--multirun"]),
-    (["task.sizes.nothing=1"], ["+task.sizes.nothing"]),
+    (["task.sizes.rwos=1"], ["rmsnorm", "size 'rwos'", "did you mean rows?", "rows, dim, eps"]),
+    (["+task.sizes.rwos=1"], ["rmsnorm", "rwos", "rows", "dim"]),
+    (["task=kernelbench", "task.sizes.N=1"], ["+task.sizes.N"]),
     (["--num_steps", "5"], ["--num_steps", "algorithm.num_steps"]),
     (["--multrun"], ["--multrun", "--multirun"]),
     (["--cfg", "nothing"], ["--cfg", "job"]),
@@ -94,6 +96,16 @@ def test_a_mistake_ends_in_one_sentence(command_line, arguments, words) -> None:
     assert "Traceback" not in done.stderr
     for word in words:
         assert word in done.stderr
+
+
+def test_a_size_that_a_file_has_not_is_answered_with_those_it_has(
+    command_line, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text("rows = 4\ncols = 2\n\n\ndef get_inputs():\n    return []\n")
+    for size, words in (("nothing=1", "rows, cols"), ("rows=1", "+task.sizes.rows")):
+        done = command_line("run.py", "task=file", "task.path=mine.py", f"task.sizes.{size}")
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+        assert words in done.stderr
 
 
 def test_a_yaml_file_that_is_none_is_named_a_mistake(command_line, tmp_path: Path) -> None:
@@ -158,3 +170,8 @@ def test_a_reader_that_has_had_enough_is_no_error(repository: Path) -> None:
         ["/bin/sh", "-c", command], cwd=repository, capture_output=True, text=True, check=False
     )
     assert "Traceback" not in done.stderr
+
+
+def test_a_mistake_in_a_sweeps_folder_is_one_sentence(command_line) -> None:
+    done = command_line("run.py", "-m", "seed=1,2", "hydra.sweep.dir=${nothing}")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)

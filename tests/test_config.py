@@ -50,7 +50,8 @@ def test_every_choice_composes_under_its_schema(group: str, name: str) -> None:
     config = typed(composed(f"{group}={name}", *NEEDED.get((group, name), [])), RunConfig)
     part = getattr(config, group)
     assert isinstance(part, GROUPS[group])
-    assert part.name == name or part.name.startswith(name)
+    called = "mine" if (group, name) == ("task", "file") else name  # After its file.
+    assert part.name.startswith(called)
 
 
 @pytest.mark.parametrize(("group", "name"), ALL)

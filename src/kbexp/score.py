@@ -88,6 +88,11 @@ def score_for(metric: object) -> Score:
     return SCORES.get(name) or _careful(_imported(name), name)
 
 
+def metric_name(metric: object) -> str:
+    """Return what a metric is called: its name, or the dotted path of its function."""
+    return str(metric.get("_target_")) if isinstance(metric, Mapping) else str(metric)
+
+
 def check_metric(metric: object, provider: Provider, evaluator: EvaluatorConfig) -> None:
     """Raise KbexpError where there is no such metric, or nothing that measures its figure."""
     score_for(metric)

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from kbexp.budget import Spending
+from kbexp.config import Metric
+from kbexp.errors import KbexpError
 from kbexp.events import (
     BaselineJudged,
     Confirmed,
@@ -53,11 +55,13 @@ class RunSummary:
     `evaluations` and `statuses` count kernels, each with its latest verdict, `verdicts` all
     verdicts. An infrastructure error says nothing of a kernel that was judged before. What was
     spent is counted as the budget counts it; the device costs `gpu_usd_per_s`. `unpriced` counts
-    answers of unknown price: where it is not 0, `llm_usd` is a lower bound.
+    answers of unknown price: where it is not 0, `llm_usd` is a lower bound. A metric that raises
+    raises out of `apply`, but where the summary is `forgiving`: the verdict then has no score.
     """
 
     gpu_usd_per_s: float = 0.0
     metric: object = "speedup"
+    forgiving: bool = False
     state: str = "running"
     reason: str = ""
     step: int = 0
@@ -132,6 +136,20 @@ class RunSummary:
         """Seconds that the run ran, up to the last event."""
         return self.spending.wall_s
 
+    def score(self, verdict: Verdict) -> float | None:
+        """Return a verdict's worth by the run's metric, None where it has none."""
+        try:
+            return score(verdict, self.metric)
+        except KbexpError:
+            if self.forgiving:
+                return None
+            raise
+
+    @property
+    def by_speedup(self) -> bool:
+        """True where the score is the speedup, which is shown in any case."""
+        return self.metric == Metric.speedup
+
     @property
     def ranked(self) -> list[Judged]:
         """The kernels that are correct, by the search's scores, the best first."""
@@ -141,6 +159,11 @@ class RunSummary:
         """Return a correct kernel's speedup as the search saw it last."""
         judged = self._correct.get(kernel_id)
         return judged.verdict.speedup.value if judged and judged.verdict.speedup else None
+
+    def number_of(self, kernel_id: str) -> int | None:
+        """Return the number of the proposal that a kernel came with; None is the first kernel's."""
+        kernel = self._kernels.get(kernel_id)
+        return kernel.number if kernel else None
 
     @property
     def confirmations(self) -> list[Confirmation]:
@@ -161,7 +184,7 @@ class RunSummary:
         """The kernel that the run has come to, or None where none is correct."""
         if not self._confirmations:
             return Winner(self.best, None, self.best.score) if self.best else None
-        return winner(self.ranked, self.confirmed, lambda verdict: score(verdict, self.metric))
+        return winner(self.ranked, self.confirmed, self.score)
 
     def apply(self, event: Event) -> None:
         """Take in the next event."""
@@ -227,7 +250,7 @@ class RunSummary:
         self.statuses[verdict.status] += 1
         if verdict.status is Status.INFRASTRUCTURE_ERROR:
             return
-        value = score(verdict, self.metric)
+        value = self.score(verdict)
         kernel.scores.append(value or 0.0)
         before = self._correct.pop(verdict.kernel_id, None)
         if value is None:
@@ -250,7 +273,6 @@ def best_record(best: Winner | None) -> Record | None:
     return {
         "kernel_id": judged.verdict.kernel_id,
         "number": judged.number,
-        "evaluation": judged.evaluation,
         "score": best.score,
         **figures_record(judged.verdict),
         "confirmed": again and {**figures_record(again), "status": str(again.status)},

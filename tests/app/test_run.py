@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +21,7 @@ KEY = "sk-that-must-appear-nowhere"
 def test_a_run_leaves_a_result(sweep: Any, result_of: Any, events_of: Any) -> None:
     run = sweep.run(1)
     result = result_of(run)
-    assert (result["schema"], result["state"], result["seed"]) == (1, "complete", 7)
+    assert (result["schema"], result["state"], result["seed"]) == (2, "complete", 7)
     assert (result["task"], result["gpu"], result["algorithm"]) == ("softmax", "cpu", "ps")
     counts = result["counts"]
     assert counts["evaluations"] == counts["correct"] == 4
@@ -97,6 +99,24 @@ def test_one_bad_run_of_a_sweep_leaves_the_others_alone(sweep: Any, result_of: A
     assert "Run 0: " in sweep.stderr
     assert [result_of(sweep.run(number))["state"] for number in (0, 1)] == ["failed", "complete"]
     assert len(list(sweep.folder.glob("outputs/sweeps/*/*/result.json"))) == 2
+
+
+def test_a_sweep_ends_with_a_table_of_its_runs(
+    sweep: Any, result_of: Any, command_line: Any
+) -> None:
+    (folder,) = sweep.folder.glob("outputs/sweeps/*")
+    runs = json.loads((folder / "comparison.json").read_text())["runs"]
+    assert [run["state"] for run in runs] == ["failed", "complete"]
+    best = result_of(sweep.run(1))["best"]
+    assert runs[1]["speedup"] == best["confirmed"]["speedup"]
+    assert (runs[1]["evaluations"], runs[1]["seed"], runs[1]["confirmed"]) == (4, 7, True)
+    assert "comparison.md" in sweep.stdout.splitlines()[-1]
+    page = (folder / "comparison.md").read_text()
+    assert page.count("| softmax | cpu | ps |") >= 2
+    again = command_line("scripts/compare.py", str(folder))
+    assert again.returncode == 0
+    assert re.search(r"softmax +cpu +ps +7 .* failed ", again.stdout)
+    assert re.search(r"softmax +cpu +ps +7 .* complete ", again.stdout)
 
 
 def test_a_key_that_is_refused_ends_the_run_with_what_it_has(sweep: Any, result_of: Any) -> None:

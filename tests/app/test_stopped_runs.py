@@ -90,12 +90,12 @@ def test_a_run_that_is_stopped_can_go_on_later(
     assert events_of(run)[-1]["event"] == "run_ended"
 
     # Nothing is written into the folder of a run with other settings.
-    files = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     for other in ("seed=5", "+task.sizes.rows=32", "llm.api_key_env=NOT_THERE"):
         done = command_line("run.py", *arguments, other, env={"SCRIPTED_KEY": "k"})
         assert done.returncode in (2, 3)
         assert len(done.stderr.strip().splitlines()) == 1
-    assert files == {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    assert files == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
     # SIGTERM, while the best kernel is judged again.
     model_server.gate.set()
@@ -116,6 +116,18 @@ def test_a_run_that_is_stopped_can_go_on_later(
     begun = [e["kernel_id"] for e in events_of(run) if e["event"] == "evaluation_begun"]
     assert len(begun) == len(set(begun)) == 4
     assert len(model_server.requests) == pytest.approx(4, abs=1)  # The first one hung.
+
+    # Once more: it is shown, with no key, no evaluator, no libraries of the model, no change.
+    asked = len(model_server.requests)
+    whole = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    again = command_line("run.py", *arguments, env={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert again.returncode == 0
+    assert "complete already" in again.stdout
+    assert done.stdout.splitlines()[0] in again.stdout.splitlines()
+    imported = {line.rpartition("|")[2].strip() for line in again.stderr.splitlines()}
+    assert not imported & {"torch", "litellm", "opto", "rich", "kbexp.evaluation.local"}
+    assert len(model_server.requests) == asked
+    assert whole == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
 def wait_for(condition: Callable[[], object], timeout_s: float = 90) -> None:

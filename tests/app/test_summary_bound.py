@@ -12,7 +12,7 @@ from kbexp.summary import RunSummary
 from kbexp.verdict import Interval, Phase, Status, Verdict
 
 
-def said(metrics: dict[str, float], environment: dict[str, str]) -> str:
+def said(metrics: dict[str, float], environment: dict[str, str], metric: str = "speedup") -> str:
     verdict = Verdict(
         kernel_id="k",
         task_id="t",
@@ -33,7 +33,7 @@ def said(metrics: dict[str, float], environment: dict[str, str]) -> str:
         task="softmax",
         device="d",
         config=RunConfig(gpu=GpuConfig(name="h100")),
-        summary=RunSummary.of([begun, VerdictReached(verdict=verdict)]),
+        summary=RunSummary.of([begun, VerdictReached(verdict=verdict)], metric=metric),
         wall_s=1.0,
     )
     return summary_text(result, Path("outputs"))
@@ -53,3 +53,9 @@ def test_notes_of_what_was_odd() -> None:
     text = said({}, {"warning": "the SM clock moved", "beyond_bound": "look at\nthe kernel"})
     assert "note:   look at the kernel" in text.splitlines()
     assert "note:   the SM clock moved" in text.splitlines()
+
+
+def test_what_was_maximised_is_named_with_its_unit() -> None:
+    first = said({"peak_host_bytes": 2.0**29}, {}, "peak_memory").splitlines()[0]
+    assert "peak_memory 2/GiB (512 MiB) is the best; 2x the reference's speed" in first
+    assert "speedup 2" not in said({}, {})

@@ -6,6 +6,7 @@ import pytest
 from kbexp.config import SizeClass, TaskConfig
 from kbexp.errors import KbexpError
 from kbexp.tasks.catalog import NAMES, bundled, bundled_source
+from kbexp.tasks.file import file_task_name
 from kbexp.tasks.load import load
 
 ROOT = Path(__file__).parents[2]
@@ -52,12 +53,39 @@ def test_there_is_a_choice_for_every_other_kind(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(TASK)
     task = load(composed("+task=file", f"task.path={path}", "+task.sizes.n=9"), SizeClass.cpu)
-    assert task.name == "file/mine"
+    assert task.name == "mine"
     assert task.source == TASK.replace("n = 4", "n = 9")
     config = composed("+task=kernelbench", "task.problem=23")
+    assert config.name == "kernelbench/1/23"
     assert (config.kind, config.level, config.problem) == ("kernelbench", 1, 23)
     config = composed("+task=kernelbench_matmul", "task.index=3")
     assert (config.kind, config.index) == ("kernelbench_matmul", 3)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("some/where/my-task.v2.py", "my-task.v2"),
+        ("a b\x1b[31m\n'$(reboot)`.py", "a_b_31m_reboot"),
+        ("größe.py", "gr_e"),
+        ("...py", "file"),
+        ("..", "file"),
+        ("-rf.py", "rf"),
+        ("x" * 300 + ".py", "x" * 80),
+        (None, "file"),
+    ],
+)
+def test_a_file_names_its_task(path, name):
+    assert file_task_name(path) == name
+
+
+def test_a_files_task_has_one_name_everywhere(tmp_path):
+    path = tmp_path / "my task.py"
+    path.write_text(TASK)
+    config = composed("+task=file", f"task.path='{path}'")
+    assert (config.name, load(config, SizeClass.cpu).name) == ("my_task", "my_task")
+    other = composed("+task=file", f"task.path='{path}'", "task.name=other")
+    assert (other.name, load(other, SizeClass.cpu).name) == ("other", "other")
 
 
 def test_a_file_with_a_size_table_is_used_like_a_bundled_task(tmp_path):

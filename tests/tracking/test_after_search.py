@@ -29,12 +29,15 @@ def test_lines_say_what_each_kernel_was_worth_before_and_after(
     text = stream.getvalue()
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
     better, lucky = Kernel("better").id[:8], Kernel("lucky").id[:8]
-    assert re.search(rf"judged again  kernel {lucky}  incorrect", text)
-    assert re.search(rf"judged again  kernel {better}  correct  1\.25.*1\.50. when searched", text)
-    assert re.search(rf"judged again with rows=7, .*  kernel {better}  correct  1\.10", text)
+    assert re.search(rf"judged again  proposal 4  kernel {lucky}  incorrect", text)
+    again = rf"judged again  proposal 0  kernel {better}  correct"
+    assert re.search(rf"{again}  1\.25.*1\.50. when searched", text)
+    assert re.search(
+        rf"judged again with rows=7, .*  proposal 0  kernel {better}  correct  1\.10", text
+    )
     assert re.search(r"baseline torch_compile  correct  2\.25", text)
     assert "being judged again" not in text
-    assert re.search(r"run complete.*best 1\.25. \[1\.15, 1\.35\] confirmed", text)
+    assert re.search(r"run complete.*best 1\.25. \[1\.15, 1\.35\] confirmed, proposal 0", text)
 
 
 @pytest.mark.parametrize("width", [20, 60, 104])
@@ -55,7 +58,10 @@ def test_the_view_shows_the_confirmed_figure(
             assert "judging 1 after the search" in seen
     if width == 104:
         assert re.search(r"best 1\.25. \[1\.15, 1\.35\].*confirmed, 1\.50. when searched", seen)
-        assert re.search(r"again  correct .*1\.50. when searched", seen)
+        assert re.search(r"best .*  proposal 0 ", seen)
+        assert re.search(r" 0  correct .*again, 1\.50. when searched", seen)
+        assert re.search(r" 4  incorrect .*again: ", seen)
+        assert re.search(r" 3  duplicate .*is proposal 0 again", seen)
         assert re.search(r"base  correct .*torch\.compile", seen)
 
 

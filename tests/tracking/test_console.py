@@ -13,6 +13,7 @@ import sys
 import termios
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ import pytest
 from rich.console import Console as Terminal
 
 from kbexp.config import BudgetConfig
-from kbexp.events import Event, StepDone, VerdictReached
+from kbexp.errors import KbexpError
+from kbexp.events import Event, RunEnded, StepDone, VerdictReached
+from kbexp.summary import RunSummary
 from kbexp.tracking import Journal, RunInfo
 from kbexp.tracking.board import Board
 from kbexp.tracking.console import Console
 from kbexp.tracking.view import render
-from kbexp.verdict import Status
+from kbexp.verdict import Status, Verdict
 
 HOSTILE = (
     "\x1b[2J\x1b]0;pwned\x07\x1b[31m\x9b31m[bold red]markup[/] [/nonsense]\r\x7f\u202e\u2028"
@@ -46,9 +49,9 @@ def test_plain_text_is_one_line_an_event(run_info: RunInfo, make_events: Any) ->
     events = make_events(start=time.time() + 5)
     lines = plain_text(run_info, events).splitlines()
     quiet = sum(event.event in ("proposal_asked", "evaluation_begun") for event in events)
-    assert len(lines) == len(events) - quiet
+    assert len(lines) == len(events) - (quiet - 1)  # The first kernel takes long: it is told of.
     assert all(re.match(r"\d\d:\d\d:\d\d  softmax-ps-3  \w", line) for line in lines)
-    assert any("verdict 2 " in line and "correct  1.50" in line for line in lines)
+    assert any("proposal 0  kernel" in line and "correct  1.50" in line for line in lines)
     assert any("incorrect  Output 0 differs." in line for line in lines)
     assert "run complete: All steps are done." in lines[-1]
     assert "3 evaluations, 2 correct" in lines[-1]
@@ -143,8 +146,8 @@ def test_the_view_shows_every_status(run_info: RunInfo, make_verdict: Any) -> No
         board.apply(VerdictReached(verdict=make_verdict(f"k{status}", status, reasons=("why",))))
     text = "\n".join(draw(board, 100, 40))
     for word in ("correct", "incorrect", "compile error", "runtime error", "timeout", "rejected"):
-        assert re.search(rf"\d  {word}", text)
-    assert re.search(r"\d  infrastructure", text)
+        assert re.search(rf"first  {word}", text)
+    assert re.search(r"first  infrastructure", text)
 
 
 def test_a_reached_limit_fills_its_bar(tmp_path: Path, make_events: Any) -> None:
@@ -245,3 +248,75 @@ def test_plain_and_off_on_a_terminal(written: Path) -> None:
     assert "live  run complete" in plain
     assert run_on_terminal(written, "off") == "printed meanwhile\r\n"
     assert "\x1b" not in run_on_terminal(written, "auto", TERM="dumb")
+
+
+def test_what_a_run_does_while_it_starts_is_said(run_info: RunInfo, make_events: Any) -> None:
+    stream = io.StringIO()
+    console = Console(run_info, stream=stream)
+    events = make_events(start=time.time() + 5)
+    console.doing("warming up")
+    assert stream.getvalue() == ""
+    for event in events[:2]:
+        console.on_event(event)
+    told = [line.split("  ", 2)[2] for line in stream.getvalue().splitlines()]
+    assert told[:2] == ["run started", "warming up"]
+    assert "first kernel" in told[2]
+
+    board = Board(run_info, doing="warming up", doing_since=events[0].time + 0.5)
+    past = make_events(start=time.time() - 500)
+    for event in [*past[:5], events[0]]:
+        board.apply(event)
+    assert "warming up" in "\n".join(draw(board, 100, 40))
+    board.apply(events[1])
+    assert "warming up" not in "\n".join(draw(board, 100, 40))
+
+
+def test_the_view_of_a_first_kernel_says_what_takes_so_long(
+    run_info: RunInfo, make_events: Any
+) -> None:
+    board = Board(run_info)
+    begun, judged = make_events()[:2], make_events()[2]
+    for event in begun:
+        board.apply(event)
+    assert "loading the task" in "\n".join(draw(board, 100, 40))
+    board.apply(judged)
+    assert "loading the task" not in "\n".join(draw(board, 100, 40))
+
+
+def raising(verdict: Verdict) -> float:
+    raise ValueError(verdict.status)
+
+
+def test_a_metric_that_raises_is_not_the_consoles_to_report(
+    run_info: RunInfo, make_events: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = replace(run_info, config={**run_info.config, "metric": f"{__name__}.raising"})
+    *events, _ = make_events(start=time.time() + 5)
+    sentence = "The metric failed."
+    failed = RunEnded(state="failed", reason=sentence, time=time.time() + 99)
+    stream = io.StringIO()
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        journal.subscribe(Console(run, stream=stream))
+        for event in [*events, failed]:
+            journal.append(event)
+    assert capsys.readouterr().err == ""
+    lines = stream.getvalue().splitlines()
+    assert "no correct kernel yet" in lines[2]
+    # The program itself says why, below this.
+    assert "run failed  " in lines[-1]
+    assert sentence not in stream.getvalue()
+    assert sentence in plain_text(run, [*events, failed], past=True)
+    with pytest.raises(KbexpError, match="metric="):
+        RunSummary.of(events, metric=f"{__name__}.raising")
+
+
+def test_what_is_maximised_is_named(run_info: RunInfo, make_events: Any) -> None:
+    run = replace(run_info, config={**run_info.config, "metric": "inverse_runtime"})
+    events = make_events(start=time.time() + 5)
+    assert "best inverse_runtime 750 calls/s, 1.50" in plain_text(run, events).splitlines()[-1]
+    board = Board(run)
+    for event in events:
+        board.apply(event)
+    text = "\n".join(draw(board, 104, 40))
+    assert re.search(r"best inverse_runtime 750 calls/s  1\.50", text)
+    assert re.search(r" 0  correct .*inverse_runtime 750 calls/s", text)

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kbexp.tracking.figures import count, dollars, duration, interval, milliseconds, ratio
+from kbexp.tracking.figures import (
+    TIMES,
+    count,
+    dollars,
+    duration,
+    interval,
+    milliseconds,
+    ratio,
+    worth,
+)
 from kbexp.tracking.text import one_line
 from kbexp.verdict import Interval
 
@@ -55,3 +64,20 @@ def test_figures() -> None:
     ]
     assert [duration(v) for v in (0, 61, 36_000)] == ["0:00:00", "0:01:01", "10:00:00"]
     assert [count(v) for v in (999, 1200, 123_456, 5e6)] == ["999", "1.2k", "123k", "5.0M"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "shown"),
+    [
+        ("speedup", 2.0, f"speedup 2.00{TIMES}"),
+        ("speedup_low", 1.5, f"speedup_low 1.50{TIMES}"),
+        ("inverse_runtime", 151.25, "inverse_runtime 151.2 calls/s"),
+        ("bandwidth", 14.2, "bandwidth 14.2 GB/s"),
+        ("share_of_bound", 0.37, "share_of_bound 37.0%"),
+        ("energy", 4.0, "energy 4 calls/J (0.25 J a call)"),
+        ("peak_memory", 2.0, "peak_memory 2/GiB (512 MiB)"),
+        ({"_target_": "mine.\x1b[31mfrugal", "joules": 1}, 3.5, "mine. [31mfrugal 3.5"),
+    ],
+)
+def test_a_score_is_named_and_has_its_unit(metric: object, value: float, shown: str) -> None:
+    assert worth(metric, value) == shown

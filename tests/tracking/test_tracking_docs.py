@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import warnings
 from pathlib import Path
 from typing import get_args
 
@@ -58,4 +59,6 @@ def test_the_python_examples(journal: Path, monkeypatch: pytest.MonkeyPatch) -> 
     examples = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     assert len(examples) == 2
     for example in examples:
-        exec(compile(example, "docs/tracking.md", "exec"), {})
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            exec(compile(example, "docs/tracking.md", "exec"), {})

@@ -60,10 +60,10 @@ def test_a_sound_task_has_no_findings_and_its_scale():
 @pytest.mark.parametrize(
     ("forward", "finding"),
     [
-        ("return x * 0", "Zeros pass as the answer"),
+        ("return x * 0", "An answer of zeros passes"),
         ("return x * 1e-5", "near zero"),
-        ("return torch.softmax(torch.cat([x] * 2000, 1) * 0.01, 1)", "Zeros pass as the answer"),
-        ("return torch.full_like(x, 3.5)", "its mean passes as the answer"),
+        ("return torch.softmax(torch.cat([x] * 2000, 1) * 1e-7, 1)", "A constant answer passes"),
+        ("return torch.full_like(x, 3.5)", "A constant answer passes"),
         ("return torch.arange(9.0) + x.sum() * 0", "same for other inputs"),
         ("return x + 1e-6", "Input 0 passes as the answer"),
         ("return x.reshape(-1)", "Input 0 passes as the answer"),
@@ -112,7 +112,7 @@ def test_faults_of_the_inputs_are_found(inputs, finding):
 def test_several_outputs_are_judged_together():
     assert findings("return (x @ self.weight, x.sum(1))") == ""
     assert findings("return {'a': x @ self.weight, 'b': [x * 0]}") == ""
-    assert "Zeros pass" in findings("return (x * 0, x.sum(1) * 0)")
+    assert "zeros passes" in findings("return (x * 0, x.sum(1) * 0)")
 
 
 def test_integers_must_be_equal_to_pass():

@@ -50,9 +50,16 @@ def register(folder: Path) -> None:
         store.store(group=group, name=f"_{group}", node=schema)
     OmegaConf.register_new_resolver("path_part", path_part, replace=True)
     OmegaConf.register_new_resolver("telling_first", telling_first, replace=True)
+    OmegaConf.register_new_resolver("file_task_name", _file_task_name, replace=True)
     OmegaConf.register_new_resolver(
         "choices", lambda *groups: _choices_text(folder, groups), replace=True
     )
+
+
+def _file_task_name(path: object) -> str:
+    from kbexp.tasks.file import file_task_name
+
+    return file_task_name(None if path is None else str(path))
 
 
 def telling_first(overrides: str) -> str:
@@ -60,7 +67,7 @@ def telling_first(overrides: str) -> str:
 
     What follows is cut off where a name gets too long.
     """
-    telling = ("task", "task.index", "task.problem", "gpu", "algorithm", "llm", "seed")
+    telling = ("task", "task.index", "task.problem", "task.path", "gpu", "algorithm", "llm", "seed")
 
     def rank(override: str) -> int:
         key = override.partition("=")[0]

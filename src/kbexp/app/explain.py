@@ -19,6 +19,7 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, get_type_hints
 
 from kbexp.app.flags import check_flags
+from kbexp.app.unknown_size import unknown_size
 from kbexp.config import RunConfig
 from kbexp.errors import KbexpError
 
@@ -147,7 +148,9 @@ def _bad_value(error: Exception, schema: type, context: str = "") -> str:
     if missing or isinstance(error, errors.MissingMandatoryValue):
         return f"{key} has no value: give it as {key}=…"
     if isinstance(error, errors.ConfigKeyError | errors.ConfigAttributeError):
-        return _unknown_key(key, schema)
+        size = key.removeprefix("task.sizes.") if key.startswith("task.sizes.") else ""
+        found = unknown_size(size, error.parent_node) if size else None
+        return found or _unknown_key(key, schema)
     wanted = re.search(r"could not be converted to (\w+)", text)
     value = re.search(r"(?:Value|Invalid value) '(.*?)'", text)
     shown = f"not '{value.group(1)}'" if value else "not this"

@@ -15,11 +15,12 @@ from typing import Any
 
 import kbexp
 from kbexp.config import Baseline, RunConfig
+from kbexp.score import metric_name
 from kbexp.summary import RunSummary, figures_record, interval_record
 from kbexp.verdict import Interval, Record, Verdict
 from kbexp.winner import Winner
 
-SCHEMA = 1
+SCHEMA = 2
 """Counts up when a key of `result.json` goes or changes its meaning."""
 
 NAME = "result.json"
@@ -56,6 +57,7 @@ class Result:
             "algorithm": config.algorithm.name,
             "llm": config.llm.name,
             "seed": config.seed,
+            "metric": metric_name(config.metric),
             "counts": counted["counts"],
             "best": counted["best"],
             "confirmations": counted["confirmations"],

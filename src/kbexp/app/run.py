@@ -17,6 +17,7 @@ from kbexp.app.checks import check_folder, check_key
 from kbexp.app.configuration import typed
 from kbexp.app.confirm import Sized, check_confirm, other_sizes
 from kbexp.app.explain import Stopped
+from kbexp.app.finished import finished, same_run
 from kbexp.app.first import first_kernel
 from kbexp.app.result import Result, environment, write_atomically, write_result
 from kbexp.app.standalone import standalone
@@ -27,8 +28,9 @@ from kbexp.config import Provider, RunConfig
 from kbexp.errors import EvaluatorUnavailable, KbexpError
 from kbexp.events import Event, RunEnded, RunStarted
 from kbexp.score import check_metric
+from kbexp.summary import RunSummary
 from kbexp.task import Task
-from kbexp.tracking import Journal, RunInfo, Tracker, read, trackers
+from kbexp.tracking import Journal, RunInfo, Tracker, console_of, read, trackers
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -38,9 +40,6 @@ if TYPE_CHECKING:
     from kbexp.search import Archive, Outcome
 
 log = logging.getLogger(__name__)
-
-SAME = ("task", "search")
-"""What must be the same of a run that goes on in the folder of an earlier session."""
 
 
 def run(composed: DictConfig, folder: Path) -> float:
@@ -54,6 +53,11 @@ def run(composed: DictConfig, folder: Path) -> float:
     with StopFlag() as stop:
         this = Run(config, folder, stop)
         try:
+            before = this.finished()
+            if before is not None:
+                print("This run is complete already, and nothing of it was changed.")
+                print(summary_text(before, folder), flush=True)
+                return best_score(before.summary)
             outcome = this.search()
         except Stopped:
             this.close("stopped", "The run was ended at once, by a second signal.")
@@ -70,7 +74,13 @@ def run(composed: DictConfig, folder: Path) -> float:
             raise outcome.error
         if stop.flag.is_set():
             raise Stopped(stop.exit_code)
-    return this.score
+    return best_score(this.summary)
+
+
+def best_score(summary: RunSummary) -> float:
+    """Return the winner's score, 0 where no kernel is correct."""
+    winner = summary.winner
+    return winner.score if winner else 0.0
 
 
 class Run:
@@ -89,7 +99,7 @@ class Run:
             launch_dir=Path.cwd(),
             budget=config.budget,
         )
-        self._summary = self._info.summary()
+        self._summary = self._info.summary(forgiving=False)
         self._journal: Journal | None = None
         self._ours = not self._info.journal.exists()
         self._earlier_s = 0.0
@@ -98,10 +108,18 @@ class Run:
         self._notes: list[str] = []
 
     @property
-    def score(self) -> float:
-        """The winner's score so far, 0 where no kernel is correct."""
-        winner = self._summary.winner
-        return winner.score if winner else 0.0
+    def summary(self) -> RunSummary:
+        """What the run has come to so far."""
+        return self._summary
+
+    def finished(self) -> Result | None:
+        """Return what the folder's run came to, where it is this one and nothing is left to do."""
+        from kbexp.tasks.load import load
+
+        if self._ours:
+            return None
+        about = self._about(load(self._config.task, self._config.gpu.sizes))
+        return finished(self._info, about, self._config, self._info.summary(forgiving=False))
 
     def search(self) -> Outcome:
         """Check, start everything, search; what came is in the journal whatever happens."""
@@ -118,6 +136,9 @@ class Run:
         check_metric(config.metric, config.gpu.provider, config.evaluator)
         allowed_languages(config.llm.language, device_facts(config.gpu))
         chosen = trackers(config.logger, self._info)
+        console = console_of(chosen)
+        if console is not None:
+            self._stop.shows = console.notice
         budget = Budget(config.budget, gpu_usd_per_s=config.gpu.price_usd_per_s)
         self._task = task = load(config.task, config.gpu.sizes)
         others = other_sizes(config, task)
@@ -129,6 +150,8 @@ class Run:
         with closed as evaluator:
             # The evaluator warms up while the model's libraries are imported. The search begins
             # when both are done: what is timed on a CPU wants the CPU for itself.
+            if console is not None:
+                console.doing("warming the evaluator up, importing the libraries of the model")
             self._device = evaluator.device
             proposer = self._proposer(task)
             outcome = self._searched(task, evaluator, proposer, budget, archive)
@@ -240,13 +263,11 @@ class Run:
         with contextlib.ExitStack() as until_ours:
             journal = until_ours.enter_context(Journal(self._info.journal))
             for event in read(journal.path):
-                if isinstance(event, RunStarted):
-                    before = {key: event.about.get(key) for key in SAME}
-                    if before != {key: about[key] for key in SAME}:
-                        raise KbexpError(
-                            f"{self._folder} holds another run: give the settings it was started "
-                            "with, or another folder as hydra.run.dir=…"
-                        )
+                if isinstance(event, RunStarted) and not same_run(event.about, about):
+                    raise KbexpError(
+                        f"{self._folder} holds another run: give the settings it was started "
+                        "with, or another folder as hydra.run.dir=…"
+                    )
                 archive.apply(event)
                 self._summary.apply(event)
             until_ours.pop_all()

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -19,11 +20,12 @@ class StopFlag:
     """Set by the first SIGINT or SIGTERM; a context manager that puts the old handlers back.
 
     `flag` is what the run looks at. Outside the main thread no handler can be set and it stays
-    down.
+    down. `shows` is given what there is to say; where it returns False, stderr gets it.
     """
 
     def __init__(self) -> None:
         self.flag = threading.Event()
+        self.shows: Callable[[str], bool] = lambda text: False
         self._before: dict[int, Any] = {}
         self._signal = signal.SIGINT
 
@@ -55,7 +57,9 @@ class StopFlag:
             timer.start()
             raise Stopped(self.exit_code)
         self.flag.set()
-        _say("Stopping when what is under way is done; press Ctrl-C again to end at once.")
+        text = "Stopping when what is under way is done; press Ctrl-C again to end at once."
+        if not self.shows(text):
+            _say(text)
 
 
 def _say(text: str) -> None:

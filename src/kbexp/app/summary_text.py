@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from kbexp.app.result import Result, over_baseline
+from kbexp.tracking.figures import TIMES, worth
+from kbexp.tracking.plain import origin
 from kbexp.tracking.text import one_line
 from kbexp.verdict import Interval, Verdict
+from kbexp.winner import Winner
 
 
 def summary_text(result: Result, folder: Path) -> str:
@@ -37,9 +40,17 @@ def _found(result: Result) -> str:
     best = result.summary.winner
     if best is None:
         return "no correct kernel"
+    if result.summary.by_speedup:
+        return _speed(best)
+    words = worth(result.summary.metric, best.score).replace(TIMES, "x")
+    return f"{words} is the best; {_speed(best)}"
+
+
+def _speed(best: Winner) -> str:
+    """Return how fast the best kernel is, and how sure that is."""
     verdict = best.verdict
     if verdict.speedup is None or verdict.time_ms is None or verdict.reference_ms is None:
-        return f"best score {best.score:.4g}"
+        return f"{origin(best.searched.number)}, whose speed was not measured"
     speedup, before, after = verdict.speedup, verdict.reference_ms, verdict.time_ms
     known = f"95 % interval {_ends(speedup)}"
     searched = best.searched.verdict.speedup
@@ -47,12 +58,12 @@ def _found(result: Result) -> str:
         known = f"confirmed, {known}; {searched.value:.3g}x when searched"
     if speedup.low <= 1.0:
         return (
-            f"no kernel is surely faster than the reference; the best has {speedup.value:.3g}x its "
-            f"speed ({known})"
+            f"no kernel is surely faster than the reference; the best, "
+            f"{origin(best.searched.number)}, has {speedup.value:.3g}x its speed ({known})"
         )
     return (
         f"{speedup.value:.3g}x the reference's speed ({known}), "
-        f"{before.value:.4g} ms -> {after.value:.4g} ms"
+        f"{before.value:.4g} ms -> {after.value:.4g} ms, {origin(best.searched.number)}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,24 @@ from kbexp.errors import KbexpError
 from kbexp.task import Task
 from kbexp.tasks.source import MAX_CHARACTERS, check_format, sized
 
+LONGEST_NAME = 80
+"""Characters of a task's name, which becomes a folder's."""
+
+
+def file_task_name(path: str | Path | None) -> str:
+    """Return the name of a file's task: the file's without its ending, in safe characters only."""
+    stem = re.sub(r"\.py$", "", Path(str(path)).name) if path else ""
+    safe = re.sub(r"[^A-Za-z0-9._=+-]+", "_", stem).strip("._-")
+    return safe[:LONGEST_NAME] or "file"
+
 
 def from_file(
     path: str | Path,
     sizes: SizeClass = SizeClass.cpu,
     overrides: Mapping[str, Any] | None = None,
+    name: str = "",
 ) -> Task:
-    """Return the task in a file; it is named `file/<stem>`.
+    """Return the task in a file; it is named after the file, unless a `name` is given.
 
     A `SIZES` table as in the bundled tasks is used where there is one, else the file's own sizes
     stand for every size class. Raises KbexpError where the file is missing, cannot be read, is not
@@ -28,7 +40,9 @@ def from_file(
     where = f"The task file {path}"
     source = read_source(path, where)
     check_format(source, where)
-    return Task(name=f"file/{path.stem}", source=sized(source, sizes, overrides or {}, where))
+    return Task(
+        name=file_task_name(name or path), source=sized(source, sizes, overrides or {}, where)
+    )
 
 
 def read_source(path: Path, where: str) -> str:

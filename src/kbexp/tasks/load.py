@@ -27,7 +27,8 @@ def load(config: TaskConfig, sizes: SizeClass) -> Task:
 
             if not config.path:
                 raise KbexpError("task=file needs a file: set task.path to the task's file.")
-            return from_file(config.path, sizes, config.sizes)
+            name = "" if config.name == "???" else config.name
+            return from_file(config.path, sizes, config.sizes, name)
         case "kernelbench":
             from kbexp.tasks.kernelbench import kernelbench
 

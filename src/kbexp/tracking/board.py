@@ -20,8 +20,8 @@ from kbexp.events import (
     VerdictReached,
 )
 from kbexp.summary import RunSummary
-from kbexp.tracking.figures import ratio
-from kbexp.tracking.plain import outcome, sizes_words
+from kbexp.tracking.figures import ratio, worth
+from kbexp.tracking.plain import FIRST_KERNEL, first_begun, held_words, outcome, sizes_words
 from kbexp.tracking.run_info import RunInfo
 from kbexp.tracking.text import one_line
 from kbexp.verdict import Status, Verdict
@@ -33,20 +33,23 @@ MAX_ROWS = 12
 class Row:
     """One of the last things that happened; `kind` is a status, or what became of a proposal.
 
-    `mark` stands in the place of the number where a verdict is none of the search's.
+    `label` is the number of the proposal, or what else was judged.
     """
 
     kind: Status | str
-    evaluation: int | None = None
+    label: str
     verdict: Verdict | None = None
     detail: str = ""
     best: bool = False
-    mark: str = ""
 
 
 @dataclass(slots=True)
 class Board:
-    """What the live view shows. `climb` holds (evaluation, best score) where the best changed."""
+    """What the live view shows. `climb` holds (verdicts so far, best score) where the best changed.
+
+    `doing` says what is going on where no event does, while a run starts (at `doing_since`). The
+    first event after that takes its place.
+    """
 
     run: RunInfo
     summary: RunSummary = field(init=False)
@@ -56,6 +59,8 @@ class Board:
     judging: set[str] = field(default_factory=set)
     confirming: set[str] = field(default_factory=set)
     device: str = ""
+    doing: str = ""
+    doing_since: float = 0.0
 
     def __post_init__(self) -> None:
         self.summary = self.run.summary()
@@ -64,6 +69,9 @@ class Board:
         """Take in the next event."""
         before = self.summary.best
         self.summary.apply(event)
+        if not isinstance(event, RunStarted) and event.time >= self.doing_since:
+            waits = isinstance(event, EvaluationBegun) and first_begun(event, self.summary)
+            self.doing = FIRST_KERNEL if waits else ""
         match event:
             case RunStarted() | RunEnded():
                 self.asked.clear()
@@ -74,13 +82,13 @@ class Board:
             case ProposalReceived():
                 self.asked.discard(event.proposal.number)
                 if event.proposal.kernel is None:
-                    self.rows.append(Row("no kernel", detail=one_line(event.proposal.error)))
+                    number, error = event.proposal.number, one_line(event.proposal.error)
+                    self.rows.append(Row("no kernel", str(number), detail=error))
             case EvaluationBegun():
                 self.judging.add(event.kernel_id)
             case DuplicateFound():
-                near = f"lies {event.distance:.2g} from" if event.distance else "is"
-                detail = f"proposal {event.number} {near} a kernel held already"
-                self.rows.append(Row("duplicate", detail=detail))
+                detail = held_words(event, self.summary)
+                self.rows.append(Row("duplicate", str(event.number), detail=detail))
             case VerdictReached():
                 self.judging.discard(event.verdict.kernel_id)
                 self._verdict(event.verdict, self.summary.best is not before)
@@ -95,21 +103,24 @@ class Board:
                 self.confirming.discard(event.name)
                 name = one_line(event.name.replace("_", "."), 40)
                 words = "" if event.verdict.correct else f"  {outcome(event.verdict)}"
-                row = Row(event.verdict.status, None, event.verdict, f"{name}{words}", mark="base")
+                row = Row(event.verdict.status, "base", event.verdict, f"{name}{words}")
                 self.rows.append(row)
             case _:
                 pass
 
     def _again(self, event: Confirmed) -> Row:
         verdict = event.verdict
+        detail = f"again with {sizes_words(event.sizes)}" if event.sizes else "again"
+        searched = self.summary.speedup_of(verdict.kernel_id)
         if not verdict.correct:
-            detail = outcome(verdict)
-        elif event.sizes:
-            detail = f"with {sizes_words(event.sizes)}"
-        else:
-            searched = self.summary.speedup_of(verdict.kernel_id)
-            detail = f"{ratio(searched)} when searched" if searched else ""
-        return Row(verdict.status, None, verdict, detail, mark="again")
+            detail += f": {outcome(verdict)}"
+        elif searched and not event.sizes:
+            detail += f", {ratio(searched)} when searched"
+        return Row(verdict.status, self._label(verdict.kernel_id), verdict, detail)
+
+    def _label(self, kernel_id: str) -> str:
+        number = self.summary.number_of(kernel_id)
+        return "first" if number is None else str(number)
 
     def _verdict(self, verdict: Verdict, changed: bool) -> None:
         best = self.summary.best
@@ -117,5 +128,11 @@ class Board:
         if changed and best is not None:
             self.climb.append((self.summary.verdicts, best.score))
         self.device = one_line(verdict.device, 60)
-        detail = "" if verdict.correct else outcome(verdict)
-        self.rows.append(Row(verdict.status, self.summary.verdicts, verdict, detail, best=new_best))
+        value = self.summary.score(verdict)
+        if not verdict.correct:
+            detail = outcome(verdict)
+        else:
+            shown = value is not None and not self.summary.by_speedup
+            detail = worth(self.summary.metric, value) if shown and value else ""
+        label = self._label(verdict.kernel_id)
+        self.rows.append(Row(verdict.status, label, verdict, detail, best=new_best))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kbexp.config import LoggerConfig
 from kbexp.errors import KbexpError
 from kbexp.tracking.follow import Tracker
 from kbexp.tracking.run_info import RunInfo
+
+if TYPE_CHECKING:
+    from kbexp.tracking.console import Console
 
 CONSOLES = ("auto", "live", "plain", "off")
 WANDB_MODES = ("offline", "online", "disabled")
@@ -35,6 +40,13 @@ def trackers(config: LoggerConfig, run: RunInfo) -> list[Tracker]:
 
         chosen.append(WandbTracker(run, mode=config.wandb_mode))
     return chosen
+
+
+def console_of(chosen: Sequence[Tracker]) -> Console | None:
+    """Return the tracker that writes to the terminal, where there is one."""
+    from kbexp.tracking.console import Console
+
+    return next((tracker for tracker in chosen if isinstance(tracker, Console)), None)
 
 
 def prepare(config: LoggerConfig, launch_dir: Path) -> None:

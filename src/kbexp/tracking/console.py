@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import os
 import sys
+import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
-from kbexp.events import Event, StepDone
+from kbexp.events import Event, RunEnded, StepDone
 from kbexp.tracking.figures import TIMES
-from kbexp.tracking.plain import QUIET, best_words, event_line
+from kbexp.tracking.plain import best_words, event_line, quiet
 from kbexp.tracking.run_info import RunInfo
 from kbexp.tracking.text import one_line
 
@@ -43,6 +45,9 @@ class Console:
         self._verbose = run.setting("verbose") is True
         self._every = _step_count(run.setting("algorithm.log_frequency"))
         self._view: LiveView | None = None
+        self._doing: list[tuple[str, float]] = []
+        self._began = False
+        self._order = threading.Lock()
         self._opened_at = -math.inf if past else time.time()
         self._past = False
 
@@ -52,7 +57,10 @@ class Console:
             if self._view is None:
                 from kbexp.tracking.live import LiveView
 
-                self._view = LiveView(self._run, self._stream)
+                with self._order:
+                    self._view = LiveView(self._run, self._stream)
+                    for text, at in self._doing:
+                        self._view.doing(text, at)
             self._view.on_event(event)
             return
         if event.time < self._opened_at:
@@ -66,18 +74,47 @@ class Console:
                 f"{best_words(self._summary)}"
             )
         self._summary.apply(event)
-        if self._verbose or not self._passed_over(event):
-            self._write(event_line(event, self._summary, self._run.name))
+        with self._order:
+            if self._verbose or not self._passed_over(event):
+                self._write(event_line(self._shortened(event), self._summary, self._run.name))
+            while self._doing:
+                self._print(self._doing.pop(0)[0])
+            self._began = True
+
+    def doing(self, text: str) -> None:
+        """Say what the run does while it starts, after the line that it has started."""
+        at = time.time()
+        with self._order:
+            if self._view is not None:
+                self._view.doing(text, at)
+            elif self._began:
+                self._print(text)
+            else:
+                self._doing.append((text, at))
+
+    def notice(self, text: str) -> bool:
+        """Show a sentence in the live view; False where there is none on the terminal.
+
+        Signal handlers may call this, from any point of the program.
+        """
+        view = self._view
+        return view is not None and view.notice(text)
 
     def close(self, state: str) -> None:
         """Leave the last view standing."""
         if self._view is not None:
             self._view.close(state)
 
+    def _shortened(self, event: Event) -> Event:
+        """Leave out why a run has just failed: the program says so itself, with its last words."""
+        if isinstance(event, RunEnded) and event.state == "failed" and self._opened_at > 0:
+            return replace(event, reason="")
+        return event
+
     def _passed_over(self, event: Event) -> bool:
         if isinstance(event, StepDone):
             return event.step % self._every != 0
-        return isinstance(event, QUIET)
+        return quiet(event, self._summary)
 
     def _print(self, words: str) -> None:
         at = time.strftime("%H:%M:%S")

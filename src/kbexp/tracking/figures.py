@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+from kbexp.config import Metric
+from kbexp.score import metric_name
+from kbexp.tracking.text import one_line
 from kbexp.verdict import Interval
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -25,6 +28,32 @@ def _ratio(value: float) -> str:
     if abs(value) < 0.0995:
         return f"{value:.2g}"
     return f"{value:.0f}" if value >= 99.95 else f"{value:.{1 if value >= 9.995 else 2}f}"
+
+
+def worth(metric: object, value: float) -> str:
+    """Return a score with the name of what it measures, and with its unit.
+
+    `value` is as `kbexp.score` has it. What is small when it is good is shown both ways: the
+    score, which is maximised, and the figure itself.
+    """
+    name = metric_name(metric)
+    match name:
+        case Metric.speedup | Metric.speedup_low:
+            words = ratio(value)
+        case Metric.inverse_runtime:
+            words = f"{value:,.4g} calls/s"
+        case Metric.bandwidth:
+            words = f"{value:.4g} GB/s"
+        case Metric.share_of_bound:
+            words = f"{value:.1%}"
+        case Metric.energy:
+            words = f"{value:.4g} calls/J ({1 / value:.3g} J a call)" if value else "0 calls/J"
+        case Metric.peak_memory:
+            words = f"{value:.4g}/GiB"
+            words += f" ({1024 / value:,.4g} MiB)" if value else ""
+        case _:
+            words = f"{value:.4g}"
+    return f"{one_line(name, 60)} {words}"
 
 
 def milliseconds(value: float) -> str:

@@ -8,16 +8,22 @@ import time
 from typing import TextIO
 
 from rich.console import Console as Terminal
+from rich.console import Group
 from rich.live import Live
+from rich.text import Text
 
 from kbexp.events import Event
 from kbexp.tracking.board import Board
 from kbexp.tracking.follow import INTERRUPTED
 from kbexp.tracking.run_info import RunInfo
+from kbexp.tracking.text import one_line
 from kbexp.tracking.view import render
 
 DRAW_S = 0.15
 """The least time between two drawings."""
+
+ECHO_COLUMNS = 8
+"""Room behind the last line for what the terminal itself writes there, such as ^C."""
 
 TICK_S = 1.0
 """The time after which the clock is drawn again though nothing happened."""
@@ -31,6 +37,7 @@ class LiveView:
         self._lock = threading.Lock()
         self._news = threading.Event()
         self._closed = False
+        self._notice = ""
         self._failure: BaseException | None = None
         self._terminal = Terminal(file=stream, highlight=False, markup=False, emoji=False)
         self._live = Live(
@@ -52,6 +59,23 @@ class LiveView:
         self._news.set()
         if self._failure is not None:
             raise self._failure
+
+    def doing(self, text: str, at: float) -> None:
+        """Show what the run does from the time `at` on; the next event takes its place."""
+        with self._lock:
+            self._board.doing, self._board.doing_since = text, at
+        self._news.set()
+
+    def notice(self, text: str) -> bool:
+        """Show a sentence below the view until it is closed; False where it is closed already.
+
+        Takes no lock that another thread may hold for long: signal handlers call it.
+        """
+        if self._closed or self._failure is not None:
+            return False
+        self._notice = one_line(text)
+        self._news.set()
+        return True
 
     def close(self, state: str) -> None:
         """Draw once more and leave the view standing."""
@@ -76,7 +100,16 @@ class LiveView:
             self._failure = error
 
     def _draw(self) -> None:
+        """Draw the view, and while the run goes on a line below it in which the cursor rests.
+
+        A terminal writes ^C where the cursor is. Behind a line that is full it would move the
+        cursor one down, and rich would erase the wrong lines.
+        """
         width, height = self._terminal.size
         with self._lock:
-            view = render(self._board, width, height, time.time())
+            view = render(self._board, width, height - 1, time.time())
+        if not self._closed:
+            rest = Text(self._notice, no_wrap=True, style="bold yellow")
+            rest.truncate(max(1, width - ECHO_COLUMNS), overflow="ellipsis")
+            view = Group(view, rest)
         self._live.update(view, refresh=True)

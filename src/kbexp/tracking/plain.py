@@ -22,12 +22,26 @@ from kbexp.events import (
     VerdictReached,
 )
 from kbexp.summary import RunSummary
-from kbexp.tracking.figures import count, dollars, duration, interval, milliseconds, ratio
+from kbexp.tracking.figures import count, dollars, duration, interval, milliseconds, ratio, worth
 from kbexp.tracking.text import one_line
 from kbexp.verdict import Verdict
 
+FIRST_KERNEL = "loading the task on the device, judging its reference as the first kernel"
+"""What a run does until its first verdict, which takes seconds."""
+
 QUIET = (ProposalAsked, EvaluationBegun, ConfirmationBegun)
 """Events that say only that something has begun."""
+
+
+def quiet(event: Event, summary: RunSummary) -> bool:
+    """Tell whether an event is left out unless everything is asked for."""
+    waits = isinstance(event, EvaluationBegun) and first_begun(event, summary)
+    return isinstance(event, QUIET) and not waits
+
+
+def first_begun(event: EvaluationBegun, summary: RunSummary) -> bool:
+    """Tell whether the first kernel of a run is about to be judged."""
+    return event.number is None and not summary.verdicts
 
 
 def event_line(event: Event, summary: RunSummary, name: str) -> str:
@@ -57,8 +71,16 @@ def best_words(summary: RunSummary) -> str:
     if best is None:
         return "no correct kernel yet"
     speedup = best.verdict.speedup
-    words = f"best {interval(speedup)}" if speedup else f"best score {best.score:.4g}"
-    return f"{words} confirmed" if best.confirmed is not None else words
+    parts = [] if summary.by_speedup and speedup else [worth(summary.metric, best.score)]
+    parts += [interval(speedup)] if speedup else []
+    words = f"best {', '.join(parts)}"
+    confirmed = " confirmed" if best.confirmed is not None else ""
+    return f"{words}{confirmed}, {origin(best.searched.number)}"
+
+
+def origin(number: int | None) -> str:
+    """Return which kernel it is: kernels go by their proposals' numbers, as in the journal."""
+    return "first kernel" if number is None else f"proposal {number}"
 
 
 def sizes_words(sizes: Mapping[str, Any]) -> str:
@@ -74,19 +96,18 @@ def _what(event: Event, summary: RunSummary) -> str:
             return f"proposal {event.number} asked, from {_short(event.parents)}"
         case ProposalReceived():
             return _proposal(event)
+        case EvaluationBegun() if first_begun(event, summary):
+            return FIRST_KERNEL
         case EvaluationBegun():
-            return f"kernel {event.kernel_id[:8]} being judged, {_origin(event.number)}"
+            return f"{origin(event.number)} being judged  kernel {event.kernel_id[:8]}"
         case VerdictReached():
             verdict = event.verdict
             return (
-                f"verdict {summary.verdicts}  kernel {one_line(verdict.kernel_id[:8])}  "
+                f"{_kernel(verdict.kernel_id, summary)}  "
                 f"{status_words(verdict)}  {outcome(verdict)}  ({best_words(summary)})"
             )
         case DuplicateFound():
-            held = f"kernel {one_line(event.kernel_id[:8])}"
-            if event.distance:
-                return f"proposal {event.number} lies {event.distance:.2g} from {held}: left out"
-            return f"proposal {event.number} is {held} again"
+            return f"proposal {event.number} {held_words(event, summary)}"
         case StepDone():
             return (
                 f"step {event.step} done  {best_words(summary)}  {summary.evaluations} "
@@ -94,7 +115,8 @@ def _what(event: Event, summary: RunSummary) -> str:
                 f"{dollars(summary.llm_usd + summary.gpu_usd)}"
             )
         case ConfirmationBegun():
-            return f"kernel {event.kernel_id[:8]} being judged again{_with(event.sizes)}"
+            of = origin(summary.number_of(event.kernel_id))
+            return f"{of} being judged again{_with(event.sizes)}"
         case Confirmed():
             return _again(event, summary)
         case BaselineBegun():
@@ -120,7 +142,7 @@ def _again(event: Confirmed, summary: RunSummary) -> str:
     searched = summary.speedup_of(verdict.kernel_id)
     before = f" ({ratio(searched)} when searched)" if searched and not event.sizes else ""
     return (
-        f"judged again{_with(event.sizes)}  kernel {one_line(verdict.kernel_id[:8])}  "
+        f"judged again{_with(event.sizes)}  {_kernel(verdict.kernel_id, summary)}  "
         f"{status_words(verdict)}  {outcome(verdict)}{before}"
     )
 
@@ -139,8 +161,14 @@ def _proposal(event: ProposalReceived) -> str:
     return f"proposal {proposal.number} is kernel {proposal.kernel.id[:8]}  ({cost})"
 
 
-def _origin(number: int | None) -> str:
-    return "the first kernel" if number is None else f"proposal {number}"
+def held_words(event: DuplicateFound, summary: RunSummary) -> str:
+    """Return which kernel a proposal repeats, or lies too near to be judged."""
+    held = origin(summary.number_of(event.kernel_id))
+    return f"lies {event.distance:.2g} from {held}" if event.distance else f"is {held} again"
+
+
+def _kernel(kernel_id: str, summary: RunSummary) -> str:
+    return f"{origin(summary.number_of(kernel_id))}  kernel {one_line(kernel_id[:8])}"
 
 
 def _short(parents: tuple[str, ...]) -> str:

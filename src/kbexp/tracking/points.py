@@ -6,7 +6,7 @@ import math
 import re
 
 from kbexp.events import BaselineJudged, Confirmed, Event, RunEnded, VerdictReached
-from kbexp.summary import RunSummary, score
+from kbexp.summary import RunSummary
 
 _METRIC_NAME = re.compile(r"[A-Za-z0-9_.\-/ ]{1,100}")
 
@@ -24,7 +24,7 @@ def point(event: Event, summary: RunSummary) -> dict[str, float] | None:
     if isinstance(event, VerdictReached):
         verdict = event.verdict
         values["correct"] = float(verdict.correct)
-        value = score(verdict, summary.metric)
+        value = summary.score(verdict)
         if value is not None:
             values["score"] = value
         if verdict.speedup is not None:

@@ -67,10 +67,11 @@ class RunInfo:
             value = value.get(key) if isinstance(value, Mapping) else None
         return value
 
-    def summary(self) -> RunSummary:
+    def summary(self, *, forgiving: bool = True) -> RunSummary:
         """Return an empty summary that counts as this run's settings say.
 
-        By speedup where the run's metric is a function that is not to be found here.
+        By speedup where the run's metric is a function that is not to be found here. Whether a
+        metric that raises ends the run is not for a tracker to say: it is forgiven.
         """
         price = self.setting("gpu.price_usd_per_s")
         metric = self.setting("metric")
@@ -81,6 +82,7 @@ class RunInfo:
         return RunSummary(
             gpu_usd_per_s=float(price) if isinstance(price, int | float) else 0.0,
             metric=metric,
+            forgiving=forgiving,
         )
 
     def public_config(self) -> dict[str, Any]:

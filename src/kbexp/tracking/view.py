@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kbexp.tracking.board import Board, Row
-from kbexp.tracking.figures import count, dollars, duration, interval, milliseconds, ratio
+from kbexp.tracking.figures import count, dollars, duration, interval, milliseconds, ratio, worth
+from kbexp.tracking.plain import origin
 from kbexp.tracking.text import one_line
 from kbexp.verdict import Interval, Status
 from kbexp.winner import Winner
@@ -53,7 +54,7 @@ def render(board: Board, width: int, height: int, now: float) -> RenderableType:
     meters, tally = _meters(board, now), _tally(board)
     parts: list[RenderableType] = [_headline(board), _climb(board, width - 40)]
     parts += [Text(), _meter_table(meters), Text(), tally]
-    frame = 10 if board.summary.reason else 9
+    frame = 10 if board.summary.reason else 9  # Lines of the frame, the headline and its reason.
     room = height - len(meters) - frame - tally.cell_len // (width - 4)
     rows = list(board.rows)[-room:] if room > 0 else []
     if rows:
@@ -101,6 +102,8 @@ def _headline(board: Board) -> RenderableType:
         left.append("no correct kernel yet", style="bright_black")
     else:
         speedup, time_ms = best.verdict.speedup, best.verdict.time_ms
+        if not summary.by_speedup:
+            left.append(f"{worth(summary.metric, best.score)}  ", style="bold")
         if speedup is not None:
             left.append(interval(speedup), style=f"bold {_speedup_style(speedup)}")
         if time_ms is not None:
@@ -111,20 +114,19 @@ def _headline(board: Board) -> RenderableType:
     grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     grid.add_column(justify="right", no_wrap=True)
     grid.add_row(left, Text(state, style=f"bold {STATE_STYLES.get(state, 'red')}"))
-    if not summary.reason:
-        return grid
+    if not summary.reason or summary.state == "failed":
+        return grid  # Why a run failed is the last that the program says.
     reason = Text(one_line(summary.reason), style="italic", no_wrap=True, overflow="ellipsis")
     return Group(grid, reason)
 
 
 def _standing(best: Winner) -> str:
     """Return where the best kernel came from, and what became of the search's figure for it."""
-    number, searched = best.searched.number, best.searched.verdict.speedup
-    origin = "first kernel" if number is None else f"proposal {number}"
+    searched, whence = best.searched.verdict.speedup, origin(best.searched.number)
     if best.confirmed is None:
-        return origin
+        return whence
     before = f", {ratio(searched.value)} when searched" if searched is not None else ""
-    return f"confirmed{before}  {origin}"
+    return f"confirmed{before}  {whence}"
 
 
 def _climb(board: Board, width: int) -> Text:
@@ -204,7 +206,9 @@ def _tally(board: Board) -> Text:
     """Return how many kernels ended how, and what is under way."""
     summary = board.summary
     parts: list[Text] = []
-    if board.judging:
+    if board.doing:
+        parts.append(Text(one_line(board.doing), style="bold cyan"))
+    elif board.judging:
         parts.append(Text(f"judging {len(board.judging)}", style="bold cyan"))
     if board.asked:
         parts.append(Text(f"asking for {len(board.asked)}", style="bold cyan"))
@@ -222,7 +226,7 @@ def _tally(board: Board) -> Text:
 def _row(row: Row) -> Text:
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append("★" if row.best else " ", style="bold green")
-    line.append(f"{row.mark or row.evaluation or '':>5}  ", style="bright_black")
+    line.append(f"{row.label:>5}  ", style="bright_black")
     line.append(f"{_word(row.kind):<15}", style=KIND_STYLES.get(row.kind, ""))
     verdict = row.verdict
     if verdict is None or not verdict.correct:

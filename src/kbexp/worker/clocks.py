@@ -38,7 +38,11 @@ TOO_EARLY_SHARE = 0.5
 """A block that left out half of its flushes cannot have flushed at all."""
 
 BUSY_SHARE = 0.25
-"""The machine is busy with other things where these take more than a quarter of its processors."""
+"""The machine is busy with other things where more programs than for a quarter of its processors
+want to run."""
+
+STOLEN_SHARE = 0.25
+"""Where other machines took so much of the processor's time, clocks that differ prove nothing."""
 
 FEWEST = 6
 """Blocks below which no 95 % interval of a median exists."""
@@ -146,7 +150,7 @@ def compare_clocks(
     # Another order of elements takes longer to copy: work that was left over, and so charged, but
     # in the open.
     hidden_ms = around_ms if kernel.strided else around_ms + giving_ms
-    rejected = hidden_ms > limit_ms and not contended and stolen < BUSY_SHARE
+    rejected = hidden_ms > limit_ms and not contended and stolen < STOLEN_SHARE
     least_ms = CHARGED_MS["cuda" if flush_ms else "cpu"] + stolen * reported_ms
     return Agreement(reported_ms, unreported_ms, early or rejected, early, least_ms)
 

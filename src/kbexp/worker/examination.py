@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kbexp.worker.arena import Layout
-from kbexp.worker.tolerance import compare, relative_error, tolerance_of
+from kbexp.worker.effortless import effortless
+from kbexp.worker.tolerance import relative_error, tolerance_of
 from kbexp.worker.tree import output_tensors, unflatten
 from kbexp.worker.variants import KINDS, vary
 
@@ -57,7 +58,7 @@ def examine(problem: Problem, layout: Layout) -> Examination:
     for index, (base, error) in enumerate(zip(bases, errors, strict=True)):
         if base is not None and error is not None:
             shares[index] = min(max(base, ERROR_FACTOR * error), WIDEST * base)
-    faults = _faults(trial.inputs, trial.expected, shares)
+    faults = effortless(trial.inputs, trial.expected, shares)
     for kind in KINDS:
         if time.monotonic() - started > TIME_S:
             break
@@ -68,7 +69,8 @@ def examine(problem: Problem, layout: Layout) -> Examination:
         if answers is not None:
             kinds.append(kind)
             # What passes on the task's own inputs alone is found out on varied ones.
-            faults = [fault for fault in faults if fault in _faults(inputs, answers, shares)]
+            still = effortless(inputs, answers, shares) if faults else []
+            faults = [fault for fault in faults if fault in still]
     return Examination(layout, tuple(shares), tuple(kinds), tuple(faults))
 
 
@@ -134,36 +136,3 @@ def _reliable(
         for error, share in zip(errors, shares, strict=True)
     )
     return answers if exact else None
-
-
-def _faults(
-    inputs: list[torch.Tensor], answers: list[torch.Tensor], shares: list[float | None]
-) -> list[str]:
-    """Try answers that take no work; say which of them would pass for every output."""
-    import torch
-
-    def passes(wrong: list[torch.Tensor]) -> bool:
-        return all(
-            compare(tensor, answer, "", share) is None
-            for tensor, answer, share in zip(wrong, answers, shares, strict=True)
-        )
-
-    faults = []
-    if passes([torch.zeros_like(answer) for answer in answers]):
-        faults.append("an answer of zeros passes")
-    elif passes([_mean(answer) for answer in answers]):
-        faults.append("a constant answer passes")
-    for number, tensor in enumerate(inputs):
-        same = [(t.shape, t.dtype) for t in answers] == [(tensor.shape, tensor.dtype)]
-        if same and passes([tensor]):
-            faults.append(f"input {number} passes as the answer")
-    return faults
-
-
-def _mean(answer: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    if not answer.numel():
-        return answer
-    wide = torch.complex128 if answer.is_complex() else torch.float64
-    return torch.full_like(answer, answer.to(wide).mean().item())

@@ -103,13 +103,13 @@ def work_of(call: Callable[[], Any]) -> Work:
     traffic = _new_traffic()
     with traffic:
         outputs = output_tensors(call())
-    moved, nonzero = traffic.read_bytes()
+    moved, nonzero = traffic.reads.total()
     written: dict[int, int] = {}
     for output in outputs:
         where = output.untyped_storage()
         # An output that is an input, or a part of one, need not be written; one that repeats
         # itself (an expanded view) is no larger than what it repeats.
-        if where.data_ptr() not in traffic.made:
+        if where.data_ptr() not in traffic.reads.made:
             continue
         dense = output.numel() * output.element_size()
         before = written.get(where.data_ptr(), 0)
@@ -125,6 +125,39 @@ def work_of(call: Callable[[], Any]) -> Work:
     )
 
 
+class _Reads:
+    """What was read of memory that no operator had filled before, and what operators filled."""
+
+    def __init__(self) -> None:
+        self.made: set[int] = set()
+        self._outside: dict[int, tuple[torch.Tensor, int]] = {}  # a tensor, bytes read of it
+
+    def read(self, tensor: torch.Tensor, size: int | None) -> None:
+        """Note that `size` bytes of a tensor were read; None is all of it."""
+        place = _place(tensor)
+        if place and place not in self.made:
+            known, before = self._outside.get(place, (tensor, 0))
+            size = tensor.numel() * tensor.element_size() if size is None else size
+            self._outside[place] = known, before + size
+
+    def make(self, tensors: list[torch.Tensor]) -> None:
+        """Note that an operator filled tensors, unless they were read before."""
+        self.made |= {_place(tensor) for tensor in tensors} - set(self._outside)
+
+    def total(self) -> tuple[int, int]:
+        """Return the bytes read from outside, and those of them that are not zero."""
+        import torch
+
+        moved = nonzero = 0
+        for tensor, size in self._outside.values():
+            storage = tensor.untyped_storage()
+            size = min(size, storage.nbytes())
+            whole = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(storage)
+            moved += size
+            nonzero += min(size, _nonzero(whole) * tensor.element_size())
+        return moved, nonzero
+
+
 def _new_traffic() -> Any:
     """Return a mode that watches every operator; its class needs torch to be defined."""
     import torch
@@ -137,11 +170,10 @@ def _new_traffic() -> Any:
     class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __init__(self) -> None:
             super().__init__()  # type: ignore[no-untyped-call]
-            self.outside: dict[int, tuple[torch.Tensor, int]] = {}  # a tensor, bytes read of it
+            self.reads = _Reads()
             self.flops = 0
             self.types: set[str] = set()
             self.uncounted: dict[str, None] = {}
-            self.made: set[int] = set()
 
         @classmethod
         def _should_skip_dynamo(cls) -> bool:
@@ -166,27 +198,9 @@ def _new_traffic() -> Any:
                 self.uncounted[name] = None
             for number, tensor in enumerate(given):
                 gathered = number == 0 and name in GATHERS
-                self._read(tensor, _gathered_bytes(name, given, made) if gathered else None)
-            self.made |= {_place(tensor) for tensor in made} - set(self.outside)
+                self.reads.read(tensor, _gathered_bytes(name, given, made) if gathered else None)
+            self.reads.make(made)
             return answer
-
-        def _read(self, tensor: torch.Tensor, size: int | None) -> None:
-            place = _place(tensor)
-            if place and place not in self.made:
-                known, before = self.outside.get(place, (tensor, 0))
-                size = tensor.numel() * tensor.element_size() if size is None else size
-                self.outside[place] = known, before + size
-
-        def read_bytes(self) -> tuple[int, int]:
-            """Return the bytes read from outside, and those of them that are not zero."""
-            moved = nonzero = 0
-            for tensor, size in self.outside.values():
-                storage = tensor.untyped_storage()
-                size = min(size, storage.nbytes())
-                whole = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(storage)
-                moved += size
-                nonzero += min(size, _nonzero(whole) * tensor.element_size())
-            return moved, nonzero
 
     mode: TorchDispatchMode = Traffic()
     return mode

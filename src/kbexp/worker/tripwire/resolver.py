@@ -12,6 +12,7 @@ import ast
 from kbexp.worker.tripwire import words
 from kbexp.worker.tripwire.fold import fold
 from kbexp.worker.tripwire.index import Binding, Index, Scope
+from kbexp.worker.tripwire.makers import made_kernel
 from kbexp.worker.tripwire.values import (
     MAX_VALUES,
     PLAIN,
@@ -19,6 +20,7 @@ from kbexp.worker.tripwire.values import (
     TENSOR,
     Value,
     Values,
+    attribute_of_library,
     called_method,
     canonical,
     few,
@@ -247,20 +249,9 @@ class Resolver:
         return tuple(result)
 
     def _attribute_of(self, one: Value, attr: str) -> Values:
-        if one.kind == "path":
-            return (Value("path", f"{one.text}.{attr}"[:200]),)
-        if one.kind in ("tensor", "result"):
-            if attr in ("T", "mT", "H", "mH", "data", "grad", "real", "imag"):
-                return (one,)
-            return (PLAIN,) if attr in words.SHAPES else (Value("method", attr, parts=(one,)),)
-        if one.kind == "own":
-            return (one,)
-        if one.kind == "made":
-            if one.text.startswith("torch.nn."):
-                if attr in ("forward", "__call__", "_call_impl"):
-                    return (one,)
-                return (TENSOR,) if attr in words.WEIGHTS else (PLAIN,)
-            return (Value("method", attr, parts=(one,)),)
+        known = attribute_of_library(one, attr)
+        if known is not None:
+            return known
         if one.kind in ("object", "def") and one.scope is not None:
             held = self.attribute(one.scope, attr)
             if held:
@@ -272,8 +263,6 @@ class Resolver:
             return self._loose(attr) or (Value("method", attr, parts=(one,)),)
         if one.kind == "parts" and attr in ("get", "pop", "values", "items", "__getitem__"):
             return (Value("own_parts", parts=one.parts),)
-        if one.kind == "plain":
-            return (PLAIN,)
         return self._loose(attr) or (Value("method", attr, parts=(one,)),)
 
     def _loose(self, attr: str) -> Values:
@@ -373,25 +362,9 @@ class Resolver:
         return made_by(path, self._arguments_of(node, scope))
 
     def _made_kernel(self, path: str, node: ast.Call, scope: Scope) -> Values:
-        """A library that is opened is what was built for it, where that was built here."""
-        given = self._arguments_of(node, scope)
-        inner = tuple(v for v in given if v.kind == "own")
-        if inner:
-            return inner
-        kind = words.MAKERS[path]
-        if kind == "ctypes":
-            name = self.text(node.args[0] if node.args else None, scope)
-            if not node.args or (
-                isinstance(node.args[0], ast.Constant) and node.args[0].value is None
-            ):
-                return (Value("path", "libc.process"),)
-            if name is not None and words.SYSTEM_BLAS.search(name):
-                return (Value("path", f"{name[:80]}"),)
-            if name is not None and words.SYSTEM_LIBRARY.match(name):
-                return (Value("path", name[:80]),)
-        if kind == "c++" and any(k.arg == "cuda_sources" for k in node.keywords):
-            kind = "cuda"
-        return (Value("own", kind),)
+        opens = words.MAKERS[path] == "ctypes" and node.args
+        library = self.text(node.args[0], scope) if opens else None
+        return made_kernel(path, node, self._arguments_of(node, scope), library)
 
     def _bases(self, scope: Scope) -> Values:
         owner = scope.owner

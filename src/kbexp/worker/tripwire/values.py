@@ -54,6 +54,28 @@ def canonical(path: str) -> str:
     return path
 
 
+def attribute_of_library(one: Value, attr: str) -> Values | None:
+    """Return what an attribute of something that is no object of the module's own may be.
+
+    None where `one` is an object of the module, a container or unknown.
+    """
+    if one.kind == "path":
+        return (Value("path", f"{one.text}.{attr}"[:200]),)
+    if one.kind in ("tensor", "result"):
+        if attr in ("T", "mT", "H", "mH", "data", "grad", "real", "imag"):
+            return (one,)
+        return (PLAIN,) if attr in words.SHAPES else (Value("method", attr, parts=(one,)),)
+    if one.kind == "own":
+        return (one,)
+    if one.kind == "made":
+        if one.text.startswith("torch.nn."):
+            if attr in ("forward", "__call__", "_call_impl"):
+                return (one,)
+            return (TENSOR,) if attr in words.WEIGHTS else (PLAIN,)
+        return (Value("method", attr, parts=(one,)),)
+    return (PLAIN,) if one.kind == "plain" else None
+
+
 def called_method(method: Value, arguments: Values) -> Values:
     """Return what a method gives: numbers where it asks, what it was called on where it moves."""
     if method.text in words.ASKS:

@@ -37,6 +37,10 @@ _TRITON_TILES = (
 
 
 def _product_variants() -> tuple[Variant, ...]:
+    return _on_the_processor() + _of_the_library() + _on_the_device()
+
+
+def _on_the_processor() -> tuple[Variant, ...]:
     return (
         cpu(
             "matmul/register_block.cpp",
@@ -76,6 +80,11 @@ def _product_variants() -> tuple[Variant, ...]:
                 wrong("last_row_left_out", "r < rows; r++", "r < rows - 1; r++"),
             ),
         ),
+    )
+
+
+def _of_the_library() -> tuple[Variant, ...]:
+    return (
         plain_torch(
             "matmul/out_torch.py.in",
             "The library's product into a buffer that is held.",
@@ -94,6 +103,11 @@ def _product_variants() -> tuple[Variant, ...]:
                 ),
             ),
         ),
+    )
+
+
+def _on_the_device() -> tuple[Variant, ...]:
+    return (
         cuda(
             "matmul/tiles.cu",
             "Tiles through shared memory, a block of results a thread.",

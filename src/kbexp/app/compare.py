@@ -1,0 +1,52 @@
+"""The end of a sweep, and runs compared by hand: one table of what all of them came to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kbexp.app.result import write_atomically
+from kbexp.errors import KbexpError
+
+COMPARISON_NAME = "comparison"
+"""Of the files in a sweep's folder, without their endings."""
+
+
+def compare(places: Sequence[Path]) -> str:
+    """Return the table of the runs in and below some folders; raises KbexpError without one."""
+    from kbexp.analysis.outcomes import outcome_of, run_folders
+    from kbexp.analysis.tables import text_tables
+
+    return text_tables([outcome_of(folder) for folder in run_folders(places)], Path.cwd())
+
+
+def conclude(sweeps: Sequence[Path]) -> None:
+    """Print the table of every sweep, and leave it in the sweep's folder; nothing raises.
+
+    A sweep of which no run has begun has none. It is made from the files of the runs, whichever
+    process wrote them and however they ended.
+    """
+    from kbexp.analysis.outcomes import has_runs
+
+    for sweep in (sweep for sweep in sweeps if has_runs(sweep)):
+        with contextlib.suppress(BrokenPipeError):  # Whoever read the output has had enough.
+            try:
+                _conclude(sweep)
+            except (KbexpError, OSError) as error:
+                print(f"The runs of {sweep} cannot be compared: {error}", file=sys.stderr)
+
+
+def _conclude(sweep: Path) -> None:
+    from kbexp.analysis.comparison import compared
+    from kbexp.analysis.outcomes import outcome_of, run_folders
+    from kbexp.analysis.tables import markdown_tables, text_tables
+
+    outcomes = [outcome_of(folder) for folder in run_folders([sweep])]
+    record = json.dumps(compared(outcomes), indent=2, allow_nan=False)
+    write_atomically(sweep / f"{COMPARISON_NAME}.json", record + "\n", "backslashreplace")
+    text = markdown_tables(outcomes, sweep)
+    write_atomically(sweep / f"{COMPARISON_NAME}.md", text, "backslashreplace")
+    print(f"\n{text_tables(outcomes, sweep)}\n\ncomparison: {sweep / COMPARISON_NAME}.md and .json")

@@ -1,0 +1,57 @@
+"""Would an answer that took no work pass? Then a task says little of a kernel that is fast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from kbexp.worker.tolerance import compare
+
+if TYPE_CHECKING:
+    import torch
+
+
+def effortless(
+    inputs: Sequence[torch.Tensor],
+    answers: Sequence[torch.Tensor],
+    shares: Sequence[float | None],
+) -> list[str]:
+    """Return which answers that take no work pass for every one of `answers`, in short words.
+
+    Tried are zeros, each answer's mean, and each input as it is, laid out as the answer. `shares`
+    are the tolerances of the answers, as `compare` takes them.
+    """
+    import torch
+
+    found = []
+    if passes([torch.zeros_like(answer) for answer in answers], answers, shares):
+        found.append("an answer of zeros passes")
+    elif passes([_mean(answer) for answer in answers], answers, shares):
+        found.append("a constant answer passes")
+    for number, tensor in enumerate(inputs):
+        alike = [(t.numel(), t.dtype) for t in answers] == [(tensor.numel(), tensor.dtype)]
+        if alike and passes([tensor.reshape(answers[0].shape)], answers, shares):
+            found.append(f"input {number} passes as the answer")
+    return found
+
+
+def passes(
+    given: Sequence[torch.Tensor],
+    answers: Sequence[torch.Tensor],
+    shares: Sequence[float | None],
+) -> bool:
+    """Return whether tensors would pass as the answers: as many, of their shapes and types."""
+    return len(given) == len(answers) and all(
+        (tensor.shape, tensor.dtype) == (answer.shape, answer.dtype)
+        and compare(tensor, answer, "", share) is None
+        for tensor, answer, share in zip(given, answers, shares, strict=True)
+    )
+
+
+def _mean(answer: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    if not answer.numel():
+        return answer
+    wide = torch.complex128 if answer.is_complex() else torch.float64
+    return torch.full_like(answer, answer.mean(dtype=wide).item())

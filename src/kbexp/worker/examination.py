@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kbexp.worker.arena import Layout
-from kbexp.worker.tolerance import compare, relative_error, tolerance_of
+from kbexp.worker.tolerance import passes, relative_error, tolerance_of
 from kbexp.worker.tree import output_tensors, unflatten
 from kbexp.worker.variants import KINDS, vary
 
@@ -125,9 +125,11 @@ def _reliable(
     except Exception:  # such as an index made from a value
         return None
     for answer, before in zip(answers, plain, strict=True):
-        lost = torch.isfinite(before) & ~torch.isfinite(answer)
-        if bool(lost.any().item()):
-            return None
+        # A sum is finite only where every element is.
+        if not bool(torch.isfinite(answer.sum()).item()):
+            lost = torch.isfinite(before) & ~torch.isfinite(answer)
+            if bool(lost.any().item()):
+                return None
     errors = _errors(problem, precise, inputs, answers)
     exact = all(
         error is None or share is None or ERROR_FACTOR * error <= share
@@ -142,20 +144,20 @@ def _faults(
     """Try answers that take no work; say which of them would pass for every output."""
     import torch
 
-    def passes(wrong: list[torch.Tensor]) -> bool:
+    def pass_all(wrong: list[torch.Tensor]) -> bool:
         return all(
-            compare(tensor, answer, "", share) is None
+            passes(tensor, answer, share)
             for tensor, answer, share in zip(wrong, answers, shares, strict=True)
         )
 
     faults = []
-    if passes([torch.zeros_like(answer) for answer in answers]):
+    if pass_all([torch.zeros_like(answer) for answer in answers]):
         faults.append("an answer of zeros passes")
-    elif passes([_mean(answer) for answer in answers]):
+    elif pass_all([_mean(answer) for answer in answers]):
         faults.append("a constant answer passes")
     for number, tensor in enumerate(inputs):
         same = [(t.shape, t.dtype) for t in answers] == [(tensor.shape, tensor.dtype)]
-        if same and passes([tensor]):
+        if same and pass_all([tensor]):
             faults.append(f"input {number} passes as the answer")
     return faults
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kernels import KERNEL, TASK, kernel, quick
+from kernels import COMPILES_SOON, KERNEL, TASK, kernel, quick
 
 from kbexp.app import baselines
 from kbexp.app.after import After, affordable
@@ -48,6 +48,7 @@ from kbexp.task import Task
 from kbexp.verdict import Interval, Phase, Phases, Status, Verdict
 
 SMALL = Task("small", TASK)
+COMPILED = Task("small", f"import os\nos.environ |= {COMPILES_SOON}\n{TASK}")
 OTHER = Task("small", TASK.replace("rows = 64", "rows = 48"))
 SETTINGS = quick(correctness_trials=1)
 SLOW = kernel("time.sleep(30)\nreturn x")
@@ -278,16 +279,16 @@ def test_a_processor_is_spared_the_compiling_unless_asked() -> None:
 def test_the_reference_under_torch_compile_is_judged_as_a_kernel(
     evaluator: LocalEvaluator, tmp_path: Path
 ) -> None:
-    like = evaluator.evaluate(SMALL, RIGHT)
+    like = evaluator.evaluate(COMPILED, RIGHT)
     settings = replace(SETTINGS, run_timeout_s=200.0)
     judged = []
     for _ in range(2):
         fold = Fold(RIGHT)
         work = comparing(fold, evaluator, BaselineCache(tmp_path), settings=settings)
-        work.judge(Baseline.torch_compile, SMALL, like)
+        work.judge(Baseline.torch_compile, COMPILED, like)
         judged.append(fold.summary.baselines["torch_compile"])
         assert judged[-1].verdict.correct, judged[-1].verdict
-        assert judged[-1].verdict.kernel_id == compiled_reference(SMALL).id
+        assert judged[-1].verdict.kernel_id == compiled_reference(COMPILED).id
     assert [each.cached for each in judged] == [False, True]
     assert judged[0].verdict.speedup == judged[1].verdict.speedup
     assert fold.summary.winner is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -50,11 +51,24 @@ def wait_for(evaluator: LocalEvaluator, name: str) -> psutil.Process:
     raise AssertionError(f"no {name} in 60 s")
 
 
+def wait_until_slow(evaluator: LocalEvaluator) -> None:
+    """Wait until a kernel that was just submitted sleeps; a runner may have been in stock."""
+    wait_for(evaluator, "kbexp-runner")
+    time.sleep(0.5)
+
+
 def local(tmp_path: Path) -> LocalEvaluator:
     settings = quick(cache_dir=str(tmp_path))
     evaluator = open_evaluator(GpuConfig(name="cpu"), settings)
     assert isinstance(evaluator, LocalEvaluator)
     return evaluator
+
+
+@pytest.fixture(scope="module")
+def hardy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEvaluator]:
+    """An evaluator that must outlast all that is done to it, from one test to the next."""
+    with local(tmp_path_factory.mktemp("builds")) as evaluator:
+        yield evaluator
 
 
 def good(evaluator: LocalEvaluator, task: Task) -> None:
@@ -64,43 +78,41 @@ def good(evaluator: LocalEvaluator, task: Task) -> None:
 @pytest.mark.parametrize(
     "name", ["kbexp-runner", "kbexp-judge", "kbexp.worker.zygote", "kbexp-watch"]
 )
-def test_a_process_is_killed_in_mid_evaluation(tmp_path: Path, task: Task, name: str) -> None:
-    with local(tmp_path) as evaluator:
-        good(evaluator, task)
-        pending = evaluator.submit(task, kernel(SLOW))
-        wait_for(evaluator, "kbexp-runner")
-        time.sleep(0.5)
-        wait_for(evaluator, name).kill()
-        verdict = pending.result(60)
-        if name in ("kbexp-judge", "kbexp.worker.zygote"):
-            # Ours, so the kernel is judged again.
-            assert verdict.status is Status.CORRECT, verdict
-        good(evaluator, task)
+def test_a_process_is_killed_in_mid_evaluation(
+    hardy: LocalEvaluator, task: Task, name: str
+) -> None:
+    good(hardy, task)
+    pending = hardy.submit(task, kernel(SLOW))
+    wait_until_slow(hardy)
+    wait_for(hardy, name).kill()
+    verdict = pending.result(60)
+    if name in ("kbexp-judge", "kbexp.worker.zygote"):
+        # Ours, so the kernel is judged again.
+        assert verdict.status is Status.CORRECT, verdict
+    good(hardy, task)
 
 
-def test_the_builder_is_killed(tmp_path: Path, task: Task) -> None:
+def test_the_builder_is_killed(hardy: LocalEvaluator, task: Task) -> None:
     slow_build = Kernel("import time  # cpp_extension\ntime.sleep(30)\nclass ModelNew: pass")
-    with local(tmp_path) as evaluator:
-        pending = evaluator.submit(task, slow_build)
-        wait_for(evaluator, "kbexp-builder").kill()
-        verdict = pending.result(60)
-        assert verdict.status is Status.COMPILE_ERROR, verdict
-        assert "SIGKILL" in verdict.reasons[0]
-        good(evaluator, task)
+    pending = hardy.submit(task, slow_build)
+    wait_for(hardy, "kbexp-builder").kill()
+    verdict = pending.result(60)
+    assert verdict.status is Status.COMPILE_ERROR, verdict
+    assert "SIGKILL" in verdict.reasons[0]
+    good(hardy, task)
 
 
-def test_the_worker_is_killed(tmp_path: Path, task: Task) -> None:
-    with local(tmp_path) as evaluator:
-        good(evaluator, task)
-        pending = evaluator.submit(task, kernel(SLOW))
-        wait_for(evaluator, "kbexp-runner")
-        (first,) = evaluator.workers
-        children = psutil.Process(first).children(recursive=True)
-        psutil.Process(first).kill()
-        assert pending.result(60).status is Status.CORRECT
-        assert evaluator.workers != [first]
-        gone, alive = psutil.wait_procs(children, 10)
-        assert alive == [], (gone, alive)
+def test_the_worker_is_killed(hardy: LocalEvaluator, task: Task) -> None:
+    good(hardy, task)
+    pending = hardy.submit(task, kernel(SLOW))
+    wait_until_slow(hardy)
+    (first,) = hardy.workers
+    children = psutil.Process(first).children(recursive=True)
+    psutil.Process(first).kill()
+    assert pending.result(60).status is Status.CORRECT
+    assert hardy.workers != [first]
+    gone, alive = psutil.wait_procs(children, 10)
+    assert alive == [], (gone, alive)
 
 
 def test_a_kernel_that_takes_every_worker_along_ends_the_evaluator(
@@ -161,11 +173,10 @@ def test_closing_cancels_what_waits(tmp_path: Path, task: Task) -> None:
     assert not any(psutil.pid_exists(pid) for pid in pids)
 
 
-def test_a_batch_comes_back_in_order(tmp_path: Path, task: Task) -> None:
+def test_a_batch_comes_back_in_order(hardy: LocalEvaluator, task: Task) -> None:
     kernels = [Kernel(KERNEL), Kernel("def ("), kernel("raise ValueError('boo')")]
-    with local(tmp_path) as evaluator:
-        verdicts = evaluator.evaluate_batch(task, kernels)
-        assert evaluator.device == verdicts[0].device
+    verdicts = hardy.evaluate_batch(task, kernels)
+    assert hardy.device == verdicts[0].device
     assert [verdict.kernel_id for verdict in verdicts] == [each.id for each in kernels]
     assert [verdict.status for verdict in verdicts] == [
         Status.CORRECT, Status.COMPILE_ERROR, Status.RUNTIME_ERROR,

@@ -5,11 +5,21 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kbexp.worker.tolerance import compare, tolerance_of
+from kbexp.worker.tolerance import Difference, passes, relative_error, tolerance_of
+from kbexp.worker.tolerance import compare as compare_in_words
 
 
 def expected(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def compare(
+    actual: torch.Tensor, want: torch.Tensor, name: str, share: float | None
+) -> Difference | None:
+    """Compare, and see that the short answer is the same."""
+    found = compare_in_words(actual, want, name, share)
+    assert passes(actual, want, share) is (found is None)
+    return found
 
 
 def test_rounding_is_forgiven_and_zeros_are_not() -> None:
@@ -91,3 +101,20 @@ def test_a_view_that_is_not_contiguous_is_compared_in_order() -> None:
     want = expected(50, 60)
     assert compare(want.t(), want.t().contiguous(), "o", tolerance_of(want)) is None
     assert compare(want.t().contiguous(), want.t(), "o", tolerance_of(want)) is None
+
+
+def test_the_error_of_an_answer_is_the_least_share_with_which_it_passes() -> None:
+    truth = expected(64, 64).double()
+    answer = (truth + 1e-3 * expected(64, 64).flip(0)).float()
+    share = relative_error(answer, truth)
+    assert share is not None
+    assert passes(answer.double(), truth, share * 1.001)
+    assert not passes(answer.double(), truth, share * 0.999)
+    # What is infinite or NaN in truth says nothing of the others.
+    holes = truth.clone()
+    holes[0, 0], holes[1, 1] = float("inf"), float("nan")
+    assert relative_error(answer, holes) == pytest.approx(share, rel=0.01)
+    assert relative_error(answer, torch.full_like(truth, float("nan"))) is None
+    broken = answer.clone()
+    broken[2, 2] = float("nan")
+    assert relative_error(broken, truth) is None

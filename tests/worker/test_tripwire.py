@@ -631,6 +631,10 @@ BODY_SUSPICIONS = {
     "a global count": (
         "global N\nN = N + 1\nif N > 4:\n    return self.out\nreturn x", "counts its calls",
     ),
+    "a count in a table": (
+        "STATE['n'] += 1\nif STATE['n'] > 4:\n    return self.out\nreturn x", "counts its calls",
+    ),
+    "a counter": ("return self.out if next(self.n) > 4 else x", "counts its calls"),
     "a copy of a count": (
         "self.n += 1\nn = self.n\nif n > 3:\n    return self.out\nreturn x", "counts its calls",
     ),

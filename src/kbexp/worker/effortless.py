@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kbexp.worker.tolerance import compare
+from kbexp.worker import tolerance
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +43,7 @@ def passes(
     """Return whether tensors would pass as the answers: as many, of their shapes and types."""
     return len(given) == len(answers) and all(
         (tensor.shape, tensor.dtype) == (answer.shape, answer.dtype)
-        and compare(tensor, answer, "", share) is None
+        and tolerance.passes(tensor, answer, share)
         for tensor, answer, share in zip(given, answers, shares, strict=True)
     )
 

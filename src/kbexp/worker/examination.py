@@ -127,9 +127,11 @@ def _reliable(
     except Exception:  # such as an index made from a value
         return None
     for answer, before in zip(answers, plain, strict=True):
-        lost = torch.isfinite(before) & ~torch.isfinite(answer)
-        if bool(lost.any().item()):
-            return None
+        # A sum is finite only where every element is.
+        if not bool(torch.isfinite(answer.sum()).item()):
+            lost = torch.isfinite(before) & ~torch.isfinite(answer)
+            if bool(lost.any().item()):
+                return None
     errors = _errors(problem, precise, inputs, answers)
     exact = all(
         error is None or share is None or ERROR_FACTOR * error <= share

@@ -15,6 +15,7 @@ import os
 import select
 import signal
 import socket
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -183,6 +184,7 @@ def _watch(
     if init is None:
         poll.register(leash, select.POLLIN)
     ended = False
+    look_at = 0.0
     while not ended:
         ready = {fd for fd, _ in poll.poll(WATCH_S * 1000)}
         if log_end in ready and not _drain(log_end, tail):
@@ -195,8 +197,11 @@ def _watch(
             break
         if status.fileno() in ready:
             ended = True
-        elif resident_bytes(walls, child) > walls.memory_bytes:
-            exceeded, ended = "memory", True
+        elif (started := time.monotonic()) >= look_at:
+            if resident_bytes(walls, child, status) > walls.memory_bytes:
+                exceeded, ended = "memory", True
+            # Hundreds of forked processes take seconds to look at: a pause as long in between.
+            look_at = started + 2 * (time.monotonic() - started)
     if ended:
         _kill(walls, child, init)
     _, code, usage = os.wait4(child, 0)
@@ -284,11 +289,12 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def resident_bytes(walls: Walls, child: int) -> int:
+def resident_bytes(walls: Walls, child: int, status: socket.socket) -> int:
     """Return the private memory of all processes behind the walls.
 
     First by what each of them has resident, which is quick and counts what forked processes share
-    for each of them; only where that is above the limit, by their shares.
+    for each of them; only where that is above the limit, by their shares. Returns 0 at once where
+    the worker's word comes over `status` meanwhile.
     """
     if walls.level == "process":
         processes = [str(pid) for pid in (child, *descendants(child))]
@@ -297,7 +303,12 @@ def resident_bytes(walls: Walls, child: int) -> int:
     quick = sum(_statm(name) for name in processes)
     if quick <= walls.memory_bytes:
         return quick
-    return sum(_share(name) for name in processes)
+    total = 0
+    for name in processes:
+        if select.select([status], [], [], 0)[0]:
+            return 0
+        total += _share(name)
+    return total
 
 
 def _statm(name: str) -> int:

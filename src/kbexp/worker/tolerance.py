@@ -44,31 +44,40 @@ def compare(
     may be memory that others write to: every look at a part of it is at a copy, or reads each
     element once, and what is described is a copy too.
     """
+    rule = rule_for(expected, share)
+    wrong = _first_wrong(actual, expected, rule)
+    if not wrong:
+        return None
+    copied = actual.clone()
+    found = _wrong(copied.reshape(-1), expected.reshape(-1), rule)
+    if found is None:
+        return Difference(f"{name} changed while it was looked at", wrong, expected.numel())
+    where = found.view(expected.shape)
+    count = int(where.sum().item())
+    text = _describe(copied, expected, where, count, name, str(rule))
+    return Difference(text, count, where.numel())
+
+
+def passes(actual: torch.Tensor, expected: torch.Tensor, share: float | None) -> bool:
+    """Return whether `compare` would find nothing, without working out what it would say."""
+    return not _first_wrong(actual, expected, rule_for(expected, share))
+
+
+def _first_wrong(actual: torch.Tensor, expected: torch.Tensor, rule: Rule) -> int:
+    """Return how many elements are wrong in the first part that has any; 0 where none is."""
     import torch
 
-    rule = rule_for(expected, share)
     flat, want = actual.reshape(-1), expected.reshape(-1)
     size = CHUNK if expected.device.type == "cpu" else CUDA_CHUNK
     error = torch.empty_like(want[:size])
-    wrong = 0
     for start in range(0, want.numel(), size):
         part, wanted = flat[start : start + size], want[start : start + size]
         if _plainly_right(part, wanted, rule, error):
             continue
         found = _wrong(part.clone(), wanted, rule)
         if found is not None:
-            wrong = int(found.sum().item())
-            break
-    if not wrong:
-        return None
-    copied = actual.clone()
-    found = _wrong(copied.reshape(-1), want, rule)
-    if found is None:
-        return Difference(f"{name} changed while it was looked at", wrong, want.numel())
-    where = found.view(expected.shape)
-    count = int(where.sum().item())
-    text = _describe(copied, expected, where, count, name, str(rule))
-    return Difference(text, count, where.numel())
+            return int(found.sum().item())
+    return 0
 
 
 CHUNK = 2**17
@@ -104,17 +113,20 @@ def tolerance_of(tensor: torch.Tensor) -> float | None:
 def relative_error(actual: torch.Tensor, truth: torch.Tensor) -> float | None:
     """Return the least share with which `actual` would pass for `truth`; None if none would.
 
-    `truth` is of a wider type.
+    `truth` is real, and of a wider type.
     """
     import torch
 
-    finite = torch.isfinite(truth)
-    error, size = (actual.to(truth.dtype) - truth).abs()[finite], truth.abs()[finite]
+    error, size = truth.sub(actual).abs_(), truth.abs()
+    # A sum is finite only where every element is.
+    if not bool(torch.isfinite(size.sum()).item()):
+        finite = torch.isfinite(truth)
+        error, size = error[finite], size[finite]
     if not error.numel():
         return None
-    scale = size.square().mean().sqrt()
-    worst = float((error / (scale + size)).max().item())
-    return worst if math.isfinite(worst) else None
+    scale = float(torch.linalg.vector_norm(size).item()) / math.sqrt(size.numel())
+    worst = float(error.div_(size.add_(scale)).max().item())
+    return worst if math.isfinite(worst) and math.isfinite(scale) else None
 
 
 def rule_for(expected: torch.Tensor, share: float | None) -> Rule:

@@ -27,17 +27,18 @@ from dataclasses import dataclass
 
 from kbexp.worker.tripwire import words
 from kbexp.worker.tripwire.downgrades import narrower_types
-from kbexp.worker.tripwire.index import Index, Seen, index
+from kbexp.worker.tripwire.index import Index, index
 from kbexp.worker.tripwire.native import Native, look_native, looks_native
 from kbexp.worker.tripwire.reach import EXECUTED, Reached, reach
 from kbexp.worker.tripwire.resolver import Resolver
 from kbexp.worker.tripwire.suspicions import suspicions
-from kbexp.worker.tripwire.values import canonical
+from kbexp.worker.tripwire.values import Value, canonical
 
 MAX_FINDINGS = 24
 MAX_LENGTH = 160
 MAX_NATIVE_TEXTS = 40
 MAX_EXECUTED = 8
+REFERENCE = "the reference Model"
 
 __all__ = ["Call", "Finding", "Findings", "look", "look_at"]
 
@@ -160,56 +161,40 @@ def _findings(pairs: list[tuple[int, str]]) -> tuple[Finding, ...]:
 def _native(found: Index) -> list[Native]:
     """Look at the native texts among a kernel's constants."""
     results: list[Native] = []
-    for seen in found.all(ast.Constant):
-        node = seen.node
-        text = node.value if isinstance(node, ast.Constant) else None
+    for node, _ in found.all(ast.Constant):
+        text = node.value
         if isinstance(text, str) and len(results) < MAX_NATIVE_TEXTS and looks_native(text):
-            results.append(look_native(text, getattr(node, "lineno", 0)))
+            results.append(look_native(text, node.lineno))
     return results
 
 
 def _own_kernels(resolver: Resolver) -> tuple[str, ...]:
     """Return the kinds of kernels that are made anywhere, whether they are used or not."""
-    kinds: dict[str, None] = {}
     makers = {path.rpartition(".")[2] for path in words.MAKERS}
-    for seen in resolver.found.all(ast.Call):
-        assert isinstance(seen.node, ast.Call)
-        name = getattr(seen.node.func, "attr", None)
+    values: list[Value] = []
+    for call, scope in resolver.found.all(ast.Call):
+        name = getattr(call.func, "attr", None)
         if name is None or name in makers:
-            for value in resolver.values(seen.node, seen.scope):
-                if value.kind == "own":
-                    kinds[value.text] = None
-    for seen in resolver.found.all(ast.FunctionDef):
-        kinds |= dict.fromkeys(_decorated(resolver, seen))
-    return tuple(kinds)[:8]
-
-
-def _decorated(resolver: Resolver, seen: Seen) -> list[str]:
-    if not isinstance(seen.node, ast.FunctionDef) or not seen.node.decorator_list:
-        return []
-    name = ast.Name(id=seen.node.name, ctx=ast.Load())
-    resolver.keep(name)
-    return [value.text for value in resolver.values(name, seen.scope) if value.kind == "own"]
+            values += resolver.values(call, scope)
+    for function, scope in resolver.found.all(ast.FunctionDef):
+        if function.decorator_list:
+            values += resolver.named(function.name, scope)
+    return tuple(dict.fromkeys(value.text for value in values if value.kind == "own"))[:8]
 
 
 def _stand_ins(resolver: Resolver, reached: Reached) -> list[tuple[int, str]]:
     """Find what does the work in a kernel's place, and where."""
     results: list[tuple[int, str]] = []
     if reached.reference:
-        results.append((reached.reference, "the reference Model"))
+        results.append((reached.reference, REFERENCE))
     last = {path.rpartition(".")[2] for path in words.COMPILERS}
-    for seen in resolver.found.all(ast.Attribute):
-        if isinstance(seen.node, ast.Attribute) and seen.node.attr in last:
-            for path in map(canonical, resolver.paths(seen.node, seen.scope)):
-                if path in words.COMPILERS:
-                    results.append((seen.node.lineno, path))
-    for seen in resolver.found.all(ast.ImportFrom):
-        if isinstance(seen.node, ast.ImportFrom):
-            for alias in seen.node.names:
-                path = canonical(f"{seen.node.module}.{alias.name}")
-                if path in words.COMPILERS:
-                    results.append((seen.node.lineno, path))
-    return results
+    for node, scope in resolver.found.all(ast.Attribute):
+        if node.attr in last:
+            results += [(node.lineno, canonical(path)) for path in resolver.paths(node, scope)]
+    for given, _ in resolver.found.all(ast.ImportFrom):
+        paths = [f"{given.module}.{alias.name}" for alias in given.names]
+        results += [(given.lineno, canonical(path)) for path in paths]
+    return [(line, path) for line, path in results if path in (*words.COMPILERS, REFERENCE)]
 
 
 def _executed(found: Index, resolver: Resolver) -> list[ast.stmt]:
@@ -219,15 +204,12 @@ def _executed(found: Index, resolver: Resolver) -> list[ast.stmt]:
     as reached.
     """
     results: list[ast.stmt] = []
-    calls = [s for s in found.all(ast.Call) if isinstance(s.node, ast.Call) and s.node.args]
-    for seen in calls:
-        node = seen.node
-        assert isinstance(node, ast.Call)
-        if not isinstance(node.func, ast.Name) or len(results) > MAX_EXECUTED:
+    for node, scope in found.all(ast.Call):
+        if not (isinstance(node.func, ast.Name) and node.args) or len(results) > MAX_EXECUTED:
             continue
-        if "builtins.exec" not in resolver.paths(node.func, seen.scope):
+        if "builtins.exec" not in resolver.paths(node.func, scope):
             continue
-        text = resolver.text(node.args[0], seen.scope)
+        text = resolver.text(node.args[0], scope)
         try:
             body = ast.parse(text or "").body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -237,7 +219,7 @@ def _executed(found: Index, resolver: Resolver) -> list[ast.stmt]:
         defines = (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
         results += [s for s in body if isinstance(s, defines)]
         rest = [s for s in body if not isinstance(s, defines)]
-        if rest and seen.scope.kind == "function":
+        if rest and scope.kind == "function":
             results.append(_as_function(rest, node.lineno))
         else:
             results += rest

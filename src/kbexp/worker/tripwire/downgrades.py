@@ -19,33 +19,26 @@ _TORCH = ("torch.", "triton.", "builtins.", "numpy.")
 def narrower_types(resolver: Resolver) -> list[tuple[int, str]]:
     """Return the lines of a kernel's Python that use them."""
     results: list[tuple[int, str]] = []
-    for seen in resolver.found.all(ast.Attribute):
-        node = seen.node
-        assert isinstance(node, ast.Attribute)
+    for node, scope in resolver.found.all(ast.Attribute):
         if node.attr in _SETTINGS:
             results.append((node.lineno, node.attr))
         elif node.attr in words.REDUCED:
-            paths = resolver.paths(node, seen.scope)
+            paths = resolver.paths(node, scope)
             known = [path for path in paths if path.startswith(_TORCH)]
             results += [(node.lineno, path) for path in known]
             if not paths and node.attr in ("half", "bfloat16"):
                 results.append((node.lineno, f"Tensor.{node.attr}"))
-    for seen in resolver.found.all(ast.Call):
-        node_ = seen.node
-        assert isinstance(node_, ast.Call)
-        for keyword in node_.keywords:
+    for call, scope in resolver.found.all(ast.Call):
+        for keyword in call.keywords:
             value = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
             if keyword.arg == "input_precision" and value == "tf32":
-                results.append((node_.lineno, "input_precision=tf32"))
+                results.append((call.lineno, "input_precision=tf32"))
             elif keyword.arg == "allow_tf32" and value is True:
-                results.append((node_.lineno, "allow_tf32"))
-        name = getattr(node_.func, "id", "")
-        if name and "torch.autocast" in resolver.paths(node_.func, seen.scope):
-            results.append((node_.lineno, "autocast"))
-    for seen in resolver.found.all(ast.ImportFrom):
-        node__ = seen.node
-        assert isinstance(node__, ast.ImportFrom)
-        for alias in node__.names:
-            if node__.module in ("torch", "triton.language") and alias.name in words.REDUCED:
-                results.append((node__.lineno, f"{node__.module}.{alias.name}"))
+                results.append((call.lineno, "allow_tf32"))
+        if isinstance(call.func, ast.Name) and "torch.autocast" in resolver.paths(call.func, scope):
+            results.append((call.lineno, "autocast"))
+    for given, _ in resolver.found.all(ast.ImportFrom):
+        if given.module in ("torch", "triton.language"):
+            reduced = [alias.name for alias in given.names if alias.name in words.REDUCED]
+            results += [(given.lineno, f"{given.module}.{name}") for name in reduced]
     return results

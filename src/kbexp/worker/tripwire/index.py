@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+Node = TypeVar("Node", bound=ast.AST)
 
 MAX_NODES = 80_000
 """More nodes than this are not read: several thousand lines, and more than honest kernels have."""
@@ -13,7 +15,7 @@ MAX_NODES = 80_000
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """One way in which a name gets a value: `how` is is, each, item, path, def or super.
+    """One way in which a name gets a value: `how` is is, each, item, path or def.
 
     `node` is the expression that is assigned, iterated over or put in, evaluated in `scope`;
     `path` is what was imported.
@@ -56,42 +58,32 @@ class Scope:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A node and the scope it stands in."""
-
-    node: ast.AST
-    scope: Scope
-
-
 @dataclass(slots=True)
 class Index:
     """What one pass over a tree found; `complete` is False where it was too long to be read."""
 
     module: Scope
     scopes: dict[int, Scope] = field(default_factory=dict)
-    nodes: dict[type[ast.AST], list[Seen]] = field(default_factory=dict)
+    nodes: dict[type[ast.AST], list[tuple[Any, Scope]]] = field(default_factory=dict)
     starred: list[str] = field(default_factory=list)
     loose: dict[str, list[Binding]] = field(default_factory=dict)
     complete: bool = True
 
-    def all(self, kind: type[ast.AST]) -> list[Seen]:
-        """Return the nodes of one type, in the order in which they were met."""
+    def all(self, kind: type[Node]) -> list[tuple[Node, Scope]]:
+        """Return the nodes of one type and the scopes they stand in, in the order of the text."""
         return self.nodes.get(kind, [])
 
 
-KEPT = (
-    ast.Call, ast.Attribute, ast.Constant, ast.JoinedStr, ast.Assign, ast.AugAssign, ast.Delete,
-    ast.Compare, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef,
-    ast.If, ast.IfExp, ast.While, ast.Name, ast.Subscript, ast.For, ast.With,
-)  # fmt: skip
+KEPT = {
+    ast.Call, ast.Attribute, ast.Constant, ast.Assign, ast.AugAssign, ast.Delete, ast.Import,
+    ast.ImportFrom, ast.FunctionDef, ast.ClassDef,
+}  # fmt: skip
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
 def index(tree: ast.Module) -> Index:
     """Read a tree; iterative, so that depth does no harm, and bounded by `MAX_NODES`."""
     found = Index(Scope("module", tree, None))
-    kept = set(KEPT)
     stack: list[tuple[ast.AST, Scope]] = [(tree, found.module)]
     count = 0
     while stack:
@@ -101,8 +93,8 @@ def index(tree: ast.Module) -> Index:
             found.complete = False
             break
         kind = type(node)
-        if kind in kept:
-            found.nodes.setdefault(kind, []).append(Seen(node, scope))
+        if kind in KEPT:
+            found.nodes.setdefault(kind, []).append((node, scope))
         inner = _enter(found, node, scope)
         if kind is ast.Expr and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             continue  # A docstring says nothing.
@@ -227,18 +219,12 @@ def _assign(found: Index, target: ast.expr, value: ast.expr, scope: Scope, how: 
         match at:
             case ast.Name(id=name):
                 scope.bind(name, binding)
-            case ast.Attribute(value=ast.Name(id=name), attr=attr):
-                home = _attributes_of(name, scope)
-                home = found.loose if home is None else home
-                home.setdefault(attr, []).append(binding)
-            case ast.Attribute(attr=attr):
-                found.loose.setdefault(attr, []).append(binding)
+            case ast.Attribute(value=holder, attr=attr):
+                _set(found, holder, attr, binding)
             case ast.Subscript(value=ast.Name(id=name)):
                 _put_in(found, name, scope, given)
-            case ast.Subscript(value=ast.Attribute(value=ast.Name(id=name), attr=attr)):
-                home = _attributes_of(name, scope)
-                home = found.loose if home is None else home
-                home.setdefault(attr, []).append(Binding("item", scope, given))
+            case ast.Subscript(value=ast.Attribute(value=holder, attr=attr)):
+                _set(found, holder, attr, Binding("item", scope, given))
             case ast.Starred(value=inner):
                 todo.append((inner, given, "each"))
             case ast.Tuple(elts=places) | ast.List(elts=places):
@@ -256,10 +242,12 @@ def _put_in(found: Index, name: str, scope: Scope, value: ast.expr) -> None:
     home.bindings.setdefault(name, []).append(Binding("item", scope, value))
 
 
-def _attributes_of(name: str, scope: Scope) -> dict[str, list[Binding]] | None:
-    """Return the attributes that `name.x = …` sets, where the name is a method's own object."""
-    owner = scope.owner
-    return owner.bindings if owner is not None and name in ("self", "cls") else None
+def _set(found: Index, holder: ast.expr, attr: str, binding: Binding) -> None:
+    """Bind an attribute: of the class where its holder is a method's own object."""
+    owner = binding.scope.owner
+    own = owner is not None and isinstance(holder, ast.Name) and holder.id in ("self", "cls")
+    attributes = owner.bindings if own and owner is not None else found.loose
+    attributes.setdefault(attr, []).append(binding)
 
 
 def _import(found: Index, node: Any, scope: Scope) -> None:
@@ -279,23 +267,23 @@ def _import(found: Index, node: Any, scope: Scope) -> None:
 def _call(found: Index, node: Any, scope: Scope) -> None:
     """Note attributes that a call sets, and which names are given where tensors are wanted."""
     match node:
-        case ast.Call(
-            func=ast.Attribute(
-                value=ast.Name(id=name),
-                attr="register_buffer" | "register_parameter" | "add_module" | "register_module",
-            ),
-            args=[ast.Constant(value=str() as attr), value, *_],
+        case (
+            ast.Call(
+                func=ast.Attribute(
+                    value=holder,
+                    attr="register_buffer"
+                    | "register_parameter"
+                    | "add_module"
+                    | "register_module",
+                ),
+                args=[ast.Constant(value=str() as attr), value, *_],
+            )
+            | ast.Call(
+                func=ast.Name(id="setattr"),
+                args=[holder, ast.Constant(value=str() as attr), value],
+            )
         ):
-            home = _attributes_of(name, scope)
-            if home is not None:
-                home.setdefault(attr, []).append(Binding("is", scope, value))
-        case ast.Call(
-            func=ast.Name(id="setattr"),
-            args=[ast.Name(id=name), ast.Constant(value=str() as attr), value],
-        ):
-            home = _attributes_of(name, scope)
-            home = found.loose if home is None else home
-            home.setdefault(attr, []).append(Binding("is", scope, value))
+            _set(found, holder, attr, Binding("is", scope, value))
         case ast.Call(
             func=ast.Attribute(
                 value=ast.Name(id=name), attr="append" | "add" | "insert" | "setdefault" | "extend"

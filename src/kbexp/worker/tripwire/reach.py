@@ -74,9 +74,7 @@ class _Walk:
         assert isinstance(module.node, ast.Module)
         self._block(module.node.body, module, PREPARING, 0)
         entries: list[Value] = []
-        name = ast.Name(id="ModelNew", ctx=ast.Load())
-        self._resolver.keep(name)
-        for value in self._resolver.values(name, module):
+        for value in self._resolver.named("ModelNew", module):
             if value.kind == "def" and value.scope is not None:
                 if value.scope.kind == "class":
                     self._inherits(value.scope)
@@ -148,11 +146,8 @@ class _Walk:
                         self._block(handler.body, scope, guard or "except", depth + 1)
                     self._block(statement.orelse, scope, guard, depth + 1)
                     self._block(statement.finalbody, scope, guard, depth + 1)
-                case ast.For() | ast.AsyncFor():
-                    self._expressions(statement.iter, scope, guard)
-                    self._block(statement.body + statement.orelse, scope, guard, depth + 1)
-                case ast.While():
-                    self._expressions(statement.test, scope, guard)
+                case ast.For(iter=first) | ast.AsyncFor(iter=first) | ast.While(test=first):
+                    self._expressions(first, scope, guard)
                     self._block(statement.body + statement.orelse, scope, guard, depth + 1)
                 case ast.With() | ast.AsyncWith():
                     for item in statement.items:
@@ -232,13 +227,13 @@ class _Walk:
                 self._call(node, scope, guard)
             case ast.BinOp(left=left, op=op, right=right):
                 if isinstance(op, ast.MatMult) or self._tensor(left, right, scope=scope):
-                    self._arithmetic(op, node.lineno, guard)
+                    self._operator(_name_of(op), node.lineno, guard)
                 elif any(isinstance(side, ast.Name) and side.id in scope.parameters
                          for side in (left, right)):  # fmt: skip
                     self._perhaps.setdefault((_name_of(op), guard), node.lineno)
             case ast.AugAssign(target=target, op=op, value=value):
                 if isinstance(op, ast.MatMult) or self._tensor(value, target, scope=scope):
-                    self._arithmetic(op, node.lineno, guard)
+                    self._operator(_name_of(op), node.lineno, guard)
             case ast.UnaryOp(op=ast.USub() | ast.Invert(), operand=operand):
                 if self._tensor(operand, scope=scope):
                     self._operator("operator -", node.lineno, guard)
@@ -246,16 +241,10 @@ class _Walk:
                 if self._tensor(left, scope=scope):
                     self._operator("comparison", node.lineno, guard)
 
-    def _arithmetic(self, op: ast.operator, line: int, guard: str) -> None:
-        self._operator(_name_of(op), line, guard)
-
     def _tensor(self, *nodes: ast.expr, scope: Scope) -> bool:
         """True where one of the nodes can only be a tensor."""
-        for node in nodes:
-            values = self._resolver.values(node, scope)
-            if values and all(value.kind == "tensor" for value in values):
-                return True
-        return False
+        return any({value.kind for value in self._resolver.values(node, scope)} == {"tensor"}
+                   for node in nodes)  # fmt: skip
 
     def _call(self, node: ast.Call, scope: Scope, guard: str) -> None:
         callees = self._resolver.values(node.func, scope)
@@ -359,13 +348,12 @@ class _Walk:
         """Follow an operator that the kernel registers itself, in C++ or in Python."""
         index = self._resolver.found
         found = False
-        for seen in index.all(ast.FunctionDef):
-            assert isinstance(seen.node, ast.FunctionDef)
-            for decorator in seen.node.decorator_list[:4]:
+        for node, scope in index.all(ast.FunctionDef):
+            for decorator in node.decorator_list[:4]:
                 called = decorator.func if isinstance(decorator, ast.Call) else decorator
-                paths = self._resolver.paths(called, seen.scope)
+                paths = self._resolver.paths(called, scope)
                 if any(path.startswith("torch.library.") for path in paths):
-                    self._visit(index.scopes[id(seen.node)], guard)
+                    self._visit(index.scopes[id(node)], guard)
                     found = True
         if not found:
             self._own("c++", guard)

@@ -49,7 +49,6 @@ class Resolver:
         self._arguments: dict[tuple[int, str], list[Value]] = {}
         self._steps = 0
         self._folds = 4000
-        self._kept: list[ast.AST] = []
         self._evaluated: dict[int, ast.expr | None] = {}
         self._depth = 0
 
@@ -86,9 +85,9 @@ class Resolver:
         for function in self._reads:
             self._hangs_on.setdefault(function, set()).add(key)
 
-    def keep(self, node: ast.AST) -> None:
-        """Hold on to a node that is not of the tree: what is known of it hangs on its id."""
-        self._kept.append(node)
+    def named(self, name: str, scope: Scope) -> Values:
+        """Return what a name may be."""
+        return few(self._name(name, scope))
 
     def paths(self, node: ast.AST | None, scope: Scope) -> list[str]:
         """Return the dotted names that an expression may be."""
@@ -148,22 +147,20 @@ class Resolver:
             case ast.BinOp(left=left, right=right):
                 both = self.values(left, scope) + self.values(right, scope)
                 return (TENSOR,) if is_tensor(both) else (PLAIN,)
-            case ast.UnaryOp(operand=operand):
-                return (TENSOR,) if is_tensor(self.values(operand, scope)) else (PLAIN,)
-            case ast.Compare(left=left):
-                return (TENSOR,) if is_tensor(self.values(left, scope)) else (PLAIN,)
+            case ast.UnaryOp(operand=side) | ast.Compare(left=side):
+                return (TENSOR,) if is_tensor(self.values(side, scope)) else (PLAIN,)
             case ast.IfExp(body=body, orelse=orelse):
                 return self.values(body, scope) + self.values(orelse, scope)
-            case ast.BoolOp(values=several) | ast.Tuple(elts=several) | ast.List(elts=several):
+            case (
+                ast.BoolOp(values=several) | ast.Tuple(elts=several) | ast.List(elts=several)
+                | ast.Set(elts=several) | ast.Dict(values=several)
+            ):  # fmt: skip
                 held = tuple(v for e in several[:64] for v in self.values(e, scope))
                 return held if isinstance(node, ast.BoolOp) else (holding(held),)
-            case ast.Set(elts=several):
-                return (holding(tuple(v for e in several[:64] for v in self.values(e, scope))),)
-            case ast.Dict(values=several):
-                return (holding(tuple(v for e in several[:64] for v in self.values(e, scope))),)
-            case ast.ListComp(elt=elt) | ast.GeneratorExp(elt=elt) | ast.SetComp(elt=elt):
-                return (holding(self.values(elt, scope)),)
-            case ast.DictComp(value=elt):
+            case (
+                ast.ListComp(elt=elt) | ast.GeneratorExp(elt=elt) | ast.SetComp(elt=elt)
+                | ast.DictComp(value=elt)
+            ):  # fmt: skip
                 return (holding(self.values(elt, scope)),)
             case ast.Starred(value=value) | ast.NamedExpr(value=value) | ast.Await(value=value):
                 return self.values(value, scope)

@@ -4,142 +4,98 @@ from __future__ import annotations
 
 from kbexp.worker.tripwire.words import names
 
-RISKY_MODULES = {
-    "gc": "walks the heap",
-    "inspect": "looks at its callers",
-    "threading": "starts threads",
-    "_thread": "starts threads",
-    "concurrent": "starts threads or processes",
-    "asyncio": "leaves work to an event loop",
-    "multiprocessing": "starts processes",
-    "subprocess": "starts processes",
-    "pty": "starts processes",
-    "socket": "uses the network",
-    "socketserver": "uses the network",
-    "ssl": "uses the network",
-    "http": "uses the network",
-    "urllib": "uses the network",
-    "ftplib": "uses the network",
-    "requests": "uses the network",
-    "httpx": "uses the network",
-    "aiohttp": "uses the network",
-    "marshal": "reads code as data",
-    "base64": "decodes text",
-    "binascii": "decodes text",
-    "codecs": "decodes text",
-    "zlib": "decodes text",
-    "bz2": "decodes text",
-    "lzma": "decodes text",
-    "gzip": "decodes text",
-    "pickle": "reads objects as data",
-    "dill": "reads objects as data",
-    "cloudpickle": "reads objects as data",
-    "signal": "handles signals",
-    "atexit": "acts when the process ends",
-    "faulthandler": "handles signals",
-    "ptrace": "traces processes",
-    "mmap": "maps memory",
-    "shelve": "keeps data in files",
-    "sqlite3": "keeps data in files",
-    "dis": "works on bytecode",
-    "pip": "installs packages",
-    "psutil": "looks at processes",
-    "kbexp": "uses the evaluator's own code",
-    "__main__": "looks at the program around it",
-    "unittest.mock": "replaces parts of modules",
-}
+
+def _meanings(table: dict[str, str]) -> dict[str, str]:
+    """Return what every name means, from the names of every meaning."""
+    return {name: meaning for meaning, text in table.items() for name in text.split()}
+
+
+RISKY_MODULES = _meanings(
+    {
+        "walks the heap": "gc",
+        "looks at its callers": "inspect",
+        "starts threads": "threading _thread",
+        "starts threads or processes": "concurrent",
+        "leaves work to an event loop": "asyncio",
+        "starts processes": "multiprocessing subprocess pty",
+        "uses the network": "socket socketserver ssl http urllib ftplib requests httpx aiohttp",
+        "reads code as data": "marshal",
+        "decodes text": "base64 binascii codecs zlib bz2 lzma gzip",
+        "reads objects as data": "pickle dill cloudpickle",
+        "handles signals": "signal faulthandler",
+        "acts when the process ends": "atexit",
+        "traces processes": "ptrace",
+        "maps memory": "mmap",
+        "keeps data in files": "shelve sqlite3",
+        "works on bytecode": "dis",
+        "installs packages": "pip",
+        "looks at processes": "psutil",
+        "uses the evaluator's own code": "kbexp",
+        "looks at the program around it": "__main__",
+        "replaces parts of modules": "unittest.mock",
+    }
+)
 """Modules that a kernel has no honest use for, and what using one means."""
 
-RISKY_PATHS = {
-    "sys._getframe": "looks at its callers",
-    "sys._current_frames": "looks at its callers",
-    "sys.settrace": "traces the interpreter",
-    "sys.setprofile": "traces the interpreter",
-    "sys.modules": "looks at loaded modules",
-    "sys.meta_path": "changes imports",
-    "sys.path": "changes imports",
-    "sys.exit": "ends its process",
-    "sys.addaudithook": "hooks the interpreter",
-    "sys.stdout": "writes to a standard stream",
-    "sys.__stdout__": "writes to a standard stream",
-    "builtins.SystemExit": "ends its process",
-    "builtins.exit": "ends its process",
-    "builtins.quit": "ends its process",
-    "importlib.reload": "loads a module again",
-    "traceback.extract_stack": "looks at its callers",
-    "traceback.walk_stack": "looks at its callers",
-    "traceback.format_stack": "looks at its callers",
-    "traceback.print_stack": "looks at its callers",
-    "types.CodeType": "builds bytecode",
-    "types.FunctionType": "builds functions",
-    "ctypes.pythonapi": "calls the interpreter's insides",
-    "ctypes.PYFUNCTYPE": "calls the interpreter's insides",
-    "ctypes.string_at": "reads memory by address",
-    "ctypes.wstring_at": "reads memory by address",
-    "os.fork": "starts processes",
-    "os.forkpty": "starts processes",
-    "os.posix_spawn": "starts processes",
-    "os.posix_spawnp": "starts processes",
-    "os.system": "starts processes",
-    "os.popen": "starts processes",
-    "os._exit": "ends its process",
-    "os.abort": "ends its process",
-    "os.kill": "signals processes",
-    "os.killpg": "signals processes",
-    "os.write": "writes to a descriptor",
-    "os.writev": "writes to a descriptor",
-    "os.pwrite": "writes to a descriptor",
-    "os.read": "reads from a descriptor",
-    "os.dup": "works on descriptors",
-    "os.dup2": "works on descriptors",
-    "os.pipe": "works on descriptors",
-    "os.fdopen": "works on descriptors",
-    "os.fstat": "works on descriptors",
-    "os.closerange": "works on descriptors",
-    "os.getppid": "looks at processes",
-    "torch.manual_seed": "sets the random seed",
-    "torch.seed": "sets the random seed",
-    "torch.cuda.manual_seed": "sets the random seed",
-    "torch.cuda.manual_seed_all": "sets the random seed",
-    "torch.set_rng_state": "sets the random seed",
-    "torch.random.manual_seed": "sets the random seed",
-    "torch.initial_seed": "looks for the random seed",
-    "torch.get_rng_state": "looks for the random seed",
-    "torch.cuda.CUDAGraph": "captures a CUDA graph, which replays on the addresses it saw",
-    "torch.cuda.graph": "captures a CUDA graph, which replays on the addresses it saw",
-    "torch.cuda.make_graphed_callables": (
-        "captures a CUDA graph, which replays on the addresses it saw"
-    ),
-    "torch.multiprocessing": "starts processes",
-    "torch.distributed": "speaks to other processes",
-    "torch.futures": "leaves work to the background",
-    "torch.jit.fork": "leaves work to the background",
-    "torch.utils._python_dispatch.TorchDispatchMode": "steps between PyTorch and its operators",
-    "torch.overrides.TorchFunctionMode": "steps between PyTorch and its operators",
-}
+RISKY_PATHS = _meanings(
+    {
+        "looks at its callers": """
+            sys._getframe sys._current_frames traceback.extract_stack traceback.walk_stack
+            traceback.format_stack traceback.print_stack
+            """,
+        "traces the interpreter": "sys.settrace sys.setprofile",
+        "looks at loaded modules": "sys.modules",
+        "changes imports": "sys.meta_path sys.path",
+        "ends its process": """
+            sys.exit builtins.SystemExit builtins.exit builtins.quit os._exit os.abort
+            """,
+        "hooks the interpreter": "sys.addaudithook",
+        "writes to a standard stream": "sys.stdout sys.__stdout__",
+        "loads a module again": "importlib.reload",
+        "builds bytecode": "types.CodeType",
+        "builds functions": "types.FunctionType",
+        "calls the interpreter's insides": "ctypes.pythonapi ctypes.PYFUNCTYPE",
+        "reads memory by address": "ctypes.string_at ctypes.wstring_at",
+        "starts processes": """
+            os.fork os.forkpty os.posix_spawn os.posix_spawnp os.system os.popen
+            torch.multiprocessing
+            """,
+        "signals processes": "os.kill os.killpg",
+        "writes to a descriptor": "os.write os.writev os.pwrite",
+        "reads from a descriptor": "os.read",
+        "works on descriptors": "os.dup os.dup2 os.pipe os.fdopen os.fstat os.closerange",
+        "looks at processes": "os.getppid",
+        "sets the random seed": """
+            torch.manual_seed torch.seed torch.cuda.manual_seed torch.cuda.manual_seed_all
+            torch.set_rng_state torch.random.manual_seed
+            """,
+        "looks for the random seed": "torch.initial_seed torch.get_rng_state",
+        "captures a CUDA graph, which replays on the addresses it saw": """
+            torch.cuda.CUDAGraph torch.cuda.graph torch.cuda.make_graphed_callables
+            """,
+        "speaks to other processes": "torch.distributed",
+        "leaves work to the background": "torch.futures torch.jit.fork",
+        "steps between PyTorch and its operators": """
+            torch.utils._python_dispatch.TorchDispatchMode torch.overrides.TorchFunctionMode
+            """,
+    }
+)
 """Functions and attributes of harmless modules that a kernel has no honest use for."""
 
 RISKY_PREFIXES = ("os.exec", "os.spawn")
 
-RISKY_ATTRIBUTES = {
-    "tb_frame": "looks at its callers",
-    "f_back": "looks at its callers",
-    "f_locals": "looks at its callers",
-    "f_globals": "looks at its callers",
-    "f_code": "looks at its callers",
-    "gi_frame": "looks at its callers",
-    "__code__": "works on a function's insides",
-    "__globals__": "works on a function's insides",
-    "__closure__": "works on a function's insides",
-    "__builtins__": "works on the interpreter's names",
-    "__subclasses__": "walks all classes",
-    "__loader__": "works on the import system",
-    "_make_subclass": "makes a tensor that is not plain",
-    "_make_wrapper_subclass": "makes a tensor that is not plain",
-    "as_subclass": "makes a tensor that is not plain",
-    "from_address": "reads memory by address",
-    "_exit": "ends its process",
-}
+RISKY_ATTRIBUTES = _meanings(
+    {
+        "looks at its callers": "tb_frame f_back f_locals f_globals f_code gi_frame",
+        "works on a function's insides": "__code__ __globals__ __closure__",
+        "works on the interpreter's names": "__builtins__",
+        "walks all classes": "__subclasses__",
+        "works on the import system": "__loader__",
+        "makes a tensor that is not plain": "_make_subclass _make_wrapper_subclass as_subclass",
+        "reads memory by address": "from_address",
+        "ends its process": "_exit",
+    }
+)
 """Attributes that are suspicious on any object."""
 
 CLOCKS = names(

@@ -17,7 +17,7 @@ def states(resolver: Resolver, reached: Reached) -> Iterator[tuple[int, str]]:
     """Yield suspicions about the functions that forward reaches."""
     for function in reached.functions.values():
         nodes = _nodes(function)
-        yield from _addresses(resolver, function, nodes)
+        yield from _addresses(function, nodes)
         yield from _counters(nodes)
         if function.name == "forward" or function.name == "__call__":
             yield from _unfilled(resolver, function, nodes)
@@ -37,31 +37,24 @@ def _nodes(function: Scope) -> list[ast.AST]:
     return found
 
 
-def _addresses(
-    resolver: Resolver, function: Scope, nodes: list[ast.AST]
-) -> Iterator[tuple[int, str]]:
+def _addresses(function: Scope, nodes: list[ast.AST]) -> Iterator[tuple[int, str]]:
     """Something is kept by address: an address is a key, or is compared with one that was kept."""
     keys = {
         target.id
         for node in nodes
-        if isinstance(node, ast.Assign) and _has_address(node.value, resolver, function)
+        if isinstance(node, ast.Assign) and _has_address(node.value)
         for target in node.targets
         if isinstance(target, ast.Name)
     }
 
     def address(node: ast.AST) -> bool:
-        return _has_address(node, resolver, function) or (
-            isinstance(node, ast.Name) and node.id in keys
-        )
+        return _has_address(node) or (isinstance(node, ast.Name) and node.id in keys)
 
     for node in nodes:
-        if not isinstance(node, ast.Subscript | ast.Call | ast.Compare):
-            continue
         match node:
-            case ast.Subscript(slice=key) if address(key):
-                yield node.lineno, "keeps something by a tensor's address"
-            case ast.Call(
-                func=ast.Attribute(attr="get" | "setdefault" | "pop"), args=[key, *_]
+            case (
+                ast.Subscript(slice=key)
+                | ast.Call(func=ast.Attribute(attr="get" | "setdefault" | "pop"), args=[key, *_])
             ) if address(key):
                 yield node.lineno, "keeps something by a tensor's address"
             case ast.Compare(left=left, ops=ops, comparators=[right, *_]):
@@ -71,28 +64,19 @@ def _addresses(
                     yield node.lineno, "compares a tensor's address"
 
 
-def _has_address(node: ast.AST, resolver: Resolver, function: Scope) -> bool:
+def _has_address(node: ast.AST) -> bool:
     """True for `x.data_ptr()`, `id(x)` and tuples of them; not for an address passed to a call."""
     todo = [node]
-    for count, one in enumerate(todo):
-        if count > 40:
-            break
+    for one in todo:
         match one:
-            case ast.Attribute(attr=attr) if attr in _ADDRESS:
+            case ast.Attribute(attr=attr) | ast.Call(func=ast.Attribute(attr=attr)) if (
+                attr in _ADDRESS
+            ):
                 return True
-            case ast.Call(func=ast.Attribute(attr=attr)):
-                if attr in _ADDRESS:
-                    return True
             case ast.Call(func=ast.Name(id="id" | "hash")):
                 return True
-            case ast.Call(func=ast.Name(id="tuple" | "str" | "list" | "int"), args=args):
-                todo += args
-            case ast.Tuple() | ast.List() | ast.BinOp() | ast.NamedExpr() | ast.JoinedStr():
-                todo += [c for c in ast.iter_child_nodes(one) if isinstance(c, ast.expr)]
-            case ast.FormattedValue(value=value) | ast.GeneratorExp(elt=value):
-                todo.append(value)
-            case ast.ListComp(elt=value):
-                todo.append(value)
+            case ast.Tuple() | ast.List() | ast.BinOp() | ast.NamedExpr() if len(todo) < 40:
+                todo += children_of(one)
     return False
 
 
@@ -102,22 +86,24 @@ def _alignment(node: ast.AST) -> bool:
 
 def _kept(left: ast.expr, right: ast.expr, function: Scope) -> bool:
     """True for `x is self.last`: a parameter against an attribute or a global."""
-    for one, other in ((left, right), (right, left)):
-        given = isinstance(one, ast.Name) and one.id in function.parameters and one.id != "self"
-        if given and isinstance(other, ast.Attribute | ast.Subscript):
-            return True
-    return False
+    return any(
+        isinstance(one, ast.Name)
+        and one.id in function.parameters
+        and isinstance(other, ast.Attribute | ast.Subscript)
+        for one, other in ((left, right), (right, left))
+    )
 
 
 def _dotted(node: ast.AST) -> str:
     """Return `self.n` or `STATE['n']` as a text; "" for anything else."""
     match node:
-        case ast.Attribute(value=ast.Name(id=name), attr=attr):
-            return f"{name}.{attr}"
-        case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=key)):
-            return f"{name}[{key!r:.40}]"
-        case ast.Subscript(value=ast.Attribute(value=ast.Name(id=name), attr=attr)):
-            return f"{name}.{attr}[]"
+        case (
+            ast.Attribute(value=ast.Name())
+            | ast.Subscript(
+                value=ast.Name() | ast.Attribute(value=ast.Name()), slice=ast.Constant()
+            )
+        ):
+            return ast.unparse(node)
     return ""
 
 
@@ -141,40 +127,31 @@ def _counters(nodes: list[ast.AST]) -> Iterator[tuple[int, str]]:
                 counted[target] = node.lineno
             elif isinstance(node.targets[0], ast.Name) and name_of(node.value):
                 copies[node.targets[0].id] = name_of(node.value)
-    for node in nodes:
-        test = (
-            getattr(node, "test", None)
-            if isinstance(node, ast.If | ast.IfExp | ast.While)
-            else None
-        )
-        if test is None:
-            continue
-        for inner in ast.walk(test):
-            name = copies.get(inner.id, "") if isinstance(inner, ast.Name) else ""
-            name = name or name_of(inner)
-            if name in counted:
-                yield counted[name], f"counts its calls in {name[:60]} and acts on the count"
-            elif isinstance(inner, ast.Call) and getattr(inner.func, "id", "") == "next":
-                yield inner.lineno, "counts its calls and acts on the count"
+    tests = [node.test for node in nodes if isinstance(node, ast.If | ast.IfExp | ast.While)]
+    for inner in (inner for test in tests for inner in ast.walk(test)):
+        name = copies.get(inner.id, "") if isinstance(inner, ast.Name) else ""
+        name = name or name_of(inner)
+        if name in counted:
+            yield counted[name], f"counts its calls in {name[:60]} and acts on the count"
+        elif isinstance(inner, ast.Call) and getattr(inner.func, "id", "") == "next":
+            yield inner.lineno, "counts its calls and acts on the count"
 
 
 def _increment(value: ast.expr, target: str) -> bool:
     """True for `self.n + 1` and `getattr(self, "n", 0) + 1`."""
-    if not (isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add | ast.Sub)):
-        return False
-    sides = (value.left, value.right)
-    if not any(isinstance(side, ast.Constant) for side in sides):
-        return False
-    for side in sides:
-        if _dotted(side) == target or (isinstance(side, ast.Name) and side.id == target):
-            return True
-        match side:
-            case ast.Call(
+    match value:
+        case ast.BinOp(left=ast.Name(id=name), op=ast.Add() | ast.Sub(), right=ast.Constant()):
+            return name == target
+        case ast.BinOp(
+            left=ast.Call(
                 func=ast.Name(id="getattr"), args=[_, ast.Constant(value=str() as attr), *_]
-            ):
-                return target.endswith(f".{attr}")
-            case ast.Call(func=ast.Attribute(attr="get"), args=[ast.Constant(), *_]):
-                return True
+            ),
+            op=ast.Add() | ast.Sub(),
+            right=ast.Constant(),
+        ):
+            return target.endswith(f".{attr}")
+        case ast.BinOp(left=side, op=ast.Add() | ast.Sub(), right=ast.Constant()):
+            return _dotted(side) == target
     return False
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from kbexp.worker.tripwire import risks, words
-from kbexp.worker.tripwire.index import Scope, Seen
+from kbexp.worker.tripwire.index import Scope
 from kbexp.worker.tripwire.reach import Reached
 from kbexp.worker.tripwire.resolver import Resolver
 from kbexp.worker.tripwire.state import states
@@ -22,43 +22,46 @@ _LAST = frozenset(
     name.rpartition(".")[2]
     for name in (*risks.RISKY_PATHS, *risks.CLOCKS, *risks.FILE_WRITERS, *words.COMPILERS)
 )
-_BUILD_FOLDERS = frozenset(["torch.utils.cpp_extension.load"])
+_REGISTERING = ("torch.library.Library", "torch.library.impl", "torch.library.register_kernel")
+_STREAMS = ("torch.cuda.Stream", "torch.cuda.ExternalStream", "torch.Stream")
+_WAITED_FOR = ("current_stream", "default_stream")
 
 
 def suspicions(resolver: Resolver, reached: Reached) -> Iterator[Suspicion]:
     """Yield everything suspicious, in no order."""
     found = resolver.found
-    for seen in (*found.all(ast.Import), *found.all(ast.ImportFrom)):
-        yield from _imports(seen)
+    for node, _ in found.all(ast.Import):
+        for alias in node.names:
+            yield from _module(alias.name, node.lineno)
+    for given, _ in found.all(ast.ImportFrom):
+        yield from _imports(given)
     forward = {id(scope) for scope in reached.functions.values()}
     builds = _builds(resolver)
-    for seen in found.all(ast.Attribute):
-        yield from _attribute(resolver, seen, forward, builds)
-    for seen in found.all(ast.Call):
-        yield from _call(resolver, seen, forward, builds)
-    for seen in (*found.all(ast.Assign), *found.all(ast.AugAssign), *found.all(ast.Delete)):
-        yield from _assigned(resolver, seen)
-    for seen in found.all(ast.Constant):
-        assert isinstance(seen.node, ast.Constant)
-        if isinstance(seen.node.value, str) and len(seen.node.value) < 40_000:
-            yield from _text(seen.node.value, seen.node.lineno)
+    for attribute, scope in found.all(ast.Attribute):
+        yield from _attribute(resolver, attribute, scope, forward, builds)
+    for call, scope in found.all(ast.Call):
+        yield from _call(resolver, call, scope, forward, builds)
+    for changed, scope in found.all(ast.AugAssign):
+        yield from _assigned(resolver, [changed.target], scope)
+    for assigned, scope in found.all(ast.Assign):
+        yield from _assigned(resolver, assigned.targets, scope)
+    for deleted, scope in found.all(ast.Delete):
+        yield from _assigned(resolver, deleted.targets, scope)
+    for constant, _ in found.all(ast.Constant):
+        if isinstance(constant.value, str) and len(constant.value) < 40_000:
+            yield from _text(constant.value, constant.lineno)
     yield from _definitions(resolver)
     yield from _streams(resolver)
     yield from states(resolver, reached)
 
 
-def _imports(seen: Seen) -> Iterator[Suspicion]:
-    node = seen.node
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            yield from _module(alias.name, node.lineno)
-    elif isinstance(node, ast.ImportFrom):
-        known = list(_module(node.module or "", node.lineno))
-        yield from known
-        for alias in node.names if not known else ():
-            path = f"{node.module}.{alias.name}"
-            yield from _module(path, node.lineno)
-            yield from _path(path, node.lineno)
+def _imports(node: ast.ImportFrom) -> Iterator[Suspicion]:
+    known = list(_module(node.module or "", node.lineno))
+    yield from known
+    for alias in node.names if not known else ():
+        path = f"{node.module}.{alias.name}"
+        yield from _module(path, node.lineno)
+        yield from _path(path, node.lineno)
 
 
 def _module(name: str, line: int) -> Iterator[Suspicion]:
@@ -77,18 +80,16 @@ def _path(path: str, line: int) -> Iterator[Suspicion]:
 
 
 def _attribute(
-    resolver: Resolver, seen: Seen, forward: set[int], builds: bool
+    resolver: Resolver, node: ast.Attribute, scope: Scope, forward: set[int], builds: bool
 ) -> Iterator[Suspicion]:
-    node = seen.node
-    assert isinstance(node, ast.Attribute)
     if node.attr in risks.RISKY_ATTRIBUTES and isinstance(node.ctx, ast.Load):
         yield node.lineno, f".{node.attr} {risks.RISKY_ATTRIBUTES[node.attr]}"
     if node.attr in risks.FILE_METHODS and not builds:
         yield node.lineno, f".{node.attr} works on files"
     if node.attr in _LAST or node.attr.startswith(("exec", "spawn")):
-        for path in resolver.paths(node, seen.scope):
+        for path in resolver.paths(node, scope):
             yield from _path(path, node.lineno)
-            yield from _clock(path, node.lineno, seen.scope, forward)
+            yield from _clock(path, node.lineno, scope, forward)
 
 
 def _clock(path: str, line: int, scope: Scope, forward: set[int]) -> Iterator[Suspicion]:
@@ -96,18 +97,17 @@ def _clock(path: str, line: int, scope: Scope, forward: set[int]) -> Iterator[Su
         yield line, f"{path} in forward: a kernel has no use for the time"
 
 
-def _call(resolver: Resolver, seen: Seen, forward: set[int], builds: bool) -> Iterator[Suspicion]:
-    node, line = seen.node, getattr(seen.node, "lineno", 0)
-    assert isinstance(node, ast.Call)
+def _call(
+    resolver: Resolver, node: ast.Call, scope: Scope, forward: set[int], builds: bool
+) -> Iterator[Suspicion]:
     if isinstance(node.func, ast.Attribute) and node.func.attr not in _CALLED:
         return
-    for callee in resolver.paths(node.func, seen.scope):
-        path = canonical(callee)
-        first = node.args[0] if node.args else None
+    line, first = node.lineno, node.args[0] if node.args else None
+    for path in map(canonical, resolver.paths(node.func, scope)):
         if path in ("builtins.exec", "builtins.eval", "builtins.compile", "builtins.execfile"):
             yield line, f"{path.removeprefix('builtins.')} runs text as code"
         elif path in ("builtins.__import__", "importlib.import_module"):
-            name = resolver.text(first, seen.scope)
+            name = resolver.text(first, scope)
             if name is None:
                 yield line, "imports a module whose name is computed"
             else:
@@ -117,24 +117,19 @@ def _call(resolver: Resolver, seen: Seen, forward: set[int], builds: bool) -> It
         elif path.startswith("importlib.") and path != "importlib.util.find_spec":
             yield line, f"{path} works on the import system"
         elif path in ("builtins.getattr", "operator.attrgetter", "operator.methodcaller"):
-            yield from _looked_up(resolver, node, seen.scope, path)
+            yield from _looked_up(resolver, node, scope, path)
         elif path in ("builtins.setattr", "builtins.delattr"):
-            for target in resolver.paths(first, seen.scope):
+            for target in resolver.paths(first, scope):
                 yield line, f"{path.removeprefix('builtins.')} changes {target[:60]}"
-        elif path in risks.FILE_WRITERS and not (builds and id(seen.scope) not in forward):
+        elif path in risks.FILE_WRITERS and not (builds and id(scope) not in forward):
             yield line, f"{path.removeprefix('builtins.')} works on files"
         elif path in ("ctypes.CDLL", "ctypes.PyDLL", "ctypes.cdll.LoadLibrary"):
-            yield from _opened(resolver, first, seen.scope, line)
-        elif path in (
-            "torch.library.Library",
-            "torch.library.impl",
-            "torch.library.register_kernel",
-        ):
-            name = resolver.text(first, seen.scope) or ""
-            if name.partition("::")[0] == "aten":
+            yield from _opened(resolver, first, scope, line)
+        elif path in _REGISTERING:
+            if (resolver.text(first, scope) or "").partition("::")[0] == "aten":
                 yield line, "replaces an operator of PyTorch"
         else:
-            yield from _clock(path, line, seen.scope, forward)
+            yield from _clock(path, line, scope, forward)
             if isinstance(node.func, ast.Name):
                 yield from _path(path, line)
 
@@ -178,28 +173,21 @@ def _opened(
         yield line, f"opens {text[:60]}, a library of the system"
 
 
-def _assigned(resolver: Resolver, seen: Seen) -> Iterator[Suspicion]:
+def _assigned(resolver: Resolver, places: list[ast.expr], scope: Scope) -> Iterator[Suspicion]:
     """Attributes of what was imported are not the kernel's to set; flags of backends are."""
-    node = seen.node
-    if isinstance(node, ast.AugAssign):
-        targets: list[ast.expr] = [node.target]
-    elif isinstance(node, ast.Assign | ast.Delete):
-        targets = list(node.targets)
-    else:
-        return
+    targets = [*places]
     for target in targets:
-        if isinstance(target, ast.Tuple | ast.List):
-            targets += target.elts
-        line = target.lineno
         match target:
+            case ast.Tuple(elts=several) | ast.List(elts=several):
+                targets += several
             case ast.Attribute(value=value, attr=attr):
-                for path in resolver.paths(value, seen.scope):
+                for path in resolver.paths(value, scope):
                     if not path.startswith(("torch.backends", "builtins.self")):
-                        yield line, f"assigns to {path[:60]}.{attr[:40]}"
+                        yield target.lineno, f"assigns to {path[:60]}.{attr[:40]}"
             case ast.Subscript(value=value):
-                for path in resolver.paths(value, seen.scope):
+                for path in resolver.paths(value, scope):
                     if path.endswith((".__dict__", ".modules")) or path == "builtins.globals()":
-                        yield line, f"assigns into {path[:60]}"
+                        yield target.lineno, f"assigns into {path[:60]}"
 
 
 def _text(text: str, line: int) -> Iterator[Suspicion]:
@@ -212,52 +200,42 @@ def _text(text: str, line: int) -> Iterator[Suspicion]:
 
 def _definitions(resolver: Resolver) -> Iterator[Suspicion]:
     found = resolver.found
-    for seen in found.all(ast.FunctionDef):
-        node = seen.node
-        assert isinstance(node, ast.FunctionDef)
-        if node.name in ("get_inputs", "get_init_inputs") and seen.scope.kind == "module":
+    for node, scope in found.all(ast.FunctionDef):
+        if node.name in ("get_inputs", "get_init_inputs") and scope.kind == "module":
             yield node.lineno, f"defines {node.name}, which is the task's"
         if node.name == "__class__":
             yield node.lineno, "defines __class__: claims to be of another type"
         if node.name in ("__torch_function__", "__torch_dispatch__", "__array_function__"):
             yield node.lineno, f"defines {node.name}: steps between a tensor and its operators"
-    for seen in found.all(ast.ClassDef):
-        node_ = seen.node
-        assert isinstance(node_, ast.ClassDef)
-        for base in node_.bases[:8]:
-            for path in resolver.paths(base, seen.scope):
+    for made, scope in found.all(ast.ClassDef):
+        for base in made.bases[:8]:
+            for path in resolver.paths(base, scope):
                 if path in ("torch.Tensor", "torch.nn.Parameter", "torch._C.TensorBase"):
-                    yield node_.lineno, f"{node_.name[:40]} is a tensor of its own kind"
-                yield from _path(path, node_.lineno)
+                    yield made.lineno, f"{made.name[:40]} is a tensor of its own kind"
+                yield from _path(path, made.lineno)
 
 
 def _streams(resolver: Resolver) -> Iterator[Suspicion]:
     """A stream is joined where the current one, or the host, waits for it."""
     made, joined = 0, False
-    for seen in resolver.found.all(ast.Call):
-        node = seen.node
-        assert isinstance(node, ast.Call)
+    for node, scope in resolver.found.all(ast.Call):
         name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
         if name in ("Stream", "ExternalStream") or isinstance(node.func, ast.Name):
-            paths = resolver.paths(node.func, seen.scope)
-            if any(p in ("torch.cuda.Stream", "torch.cuda.ExternalStream", "torch.Stream")
-                   for p in paths):  # fmt: skip
+            if set(resolver.paths(node.func, scope)) & set(_STREAMS):
                 made = made or node.lineno
-        if name == "synchronize":
+        elif name == "synchronize":
             joined = True
         elif name in ("wait_stream", "wait_event") and isinstance(node.func, ast.Attribute):
-            receivers = resolver.values(node.func.value, seen.scope)
-            joined |= any(v.text.endswith("current_stream") for v in receivers)
-            joined |= any(v.text.endswith("default_stream") for v in receivers)
+            receivers = resolver.values(node.func.value, scope)
+            joined |= any(value.text.endswith(_WAITED_FOR) for value in receivers)
     if made and not joined:
         yield made, "makes a CUDA stream that nothing waits for"
 
 
 def _builds(resolver: Resolver) -> bool:
     """True where a kernel compiles files, which it then has to write."""
-    for seen in resolver.found.all(ast.Call):
-        assert isinstance(seen.node, ast.Call)
-        name = getattr(seen.node.func, "attr", getattr(seen.node.func, "id", ""))
-        if name == "load" and set(resolver.paths(seen.node.func, seen.scope)) & _BUILD_FOLDERS:
-            return True
-    return False
+    return any(
+        getattr(node.func, "attr", getattr(node.func, "id", "")) == "load"
+        and "torch.utils.cpp_extension.load" in resolver.paths(node.func, scope)
+        for node, scope in resolver.found.all(ast.Call)
+    )

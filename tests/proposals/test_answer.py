@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import pytest
@@ -176,7 +177,7 @@ def test_hostile_replies_end_soon(reply: str) -> None:
 )
 def test_whatever_stands_in_a_block_is_returned_unchanged(before: str, body: str) -> None:
     """Lines of backticks aside, no text in a block or before it changes the block."""
-    body = body.replace("```", "``")
-    before = before.replace("```", "``")
+    body = re.sub("`{3,}", "``", body)
+    before = re.sub("`{3,}", "``", before)
     source = f"class ModelNew:\n    pass\n{body}\n"
     assert extract_kernel(f"{before}\n~~~~~python\n{source}~~~~~\n").source == source

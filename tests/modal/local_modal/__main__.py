@@ -1,0 +1,32 @@
+"""The service in a process of its own, until Ctrl-C, SIGTERM or the end of stdin.
+
+    PYTHONPATH=tests/modal python -m local_modal
+
+prints, a line each, what a client needs in its environment.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+
+from local_modal.server import LocalModal
+
+
+def main() -> None:
+    """Serve until told to end."""
+    end = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: end.set())
+    if not sys.stdin.isatty():
+        threading.Thread(target=lambda: (sys.stdin.read(), end.set()), daemon=True).start()
+    with LocalModal() as service:
+        for name, value in service.environment.items():
+            print(f"export {name}={value}", flush=True)
+        print(flush=True)
+        end.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""What a container calls, over a socket of its own by which the service knows it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from google.protobuf.empty_pb2 import Empty
+from modal_proto import api_pb2
+
+from local_modal.service import Part, unary
+from local_modal.state import Container
+from local_modal.world import World
+
+HEARTBEAT_POLL_S = 10.0
+INPUTS_POLL_S = 30.0
+
+
+class Containers(Part):
+    """Calls of one container."""
+
+    def __init__(self, world: World, container: Container) -> None:
+        super().__init__(world)
+        self.container = container
+
+    @unary
+    async def ContainerHello(self, request: Empty) -> Empty:
+        return Empty()
+
+    @unary
+    async def ContainerHeartbeat(
+        self, request: api_pb2.ContainerHeartbeatRequest
+    ) -> api_pb2.ContainerHeartbeatResponse:
+        """Wait for something to cancel, which the container then hears of at once."""
+        container = self.container
+        ids = await self.state.changes.until(lambda: container.cancelled or None, HEARTBEAT_POLL_S)
+        if not ids:
+            return api_pb2.ContainerHeartbeatResponse()
+        container.cancelled = []
+        return api_pb2.ContainerHeartbeatResponse(
+            cancel_input_event=api_pb2.CancelInputEvent(input_ids=ids)
+        )
+
+    @unary
+    async def FunctionGetInputs(
+        self, request: api_pb2.FunctionGetInputsRequest
+    ) -> api_pb2.FunctionGetInputsResponse:
+        """Wait for an input, or for a reason to end."""
+        container, scheduler = self.container, self.world.scheduler
+        now = time.monotonic()
+        if not container.ready_at:
+            container.ready_at = time.time()
+            container.function.failed_starts = 0
+            self.state.changes.announce()
+        if not container.inputs:
+            container.idle_since = container.idle_since or now
+        poll_end = now + INPUTS_POLL_S
+        while True:
+            if container.stopping or container.killed:
+                return killing()
+            if (one := scheduler.hand_over(container)) is not None:
+                return api_pb2.FunctionGetInputsResponse(inputs=[delivery(one)])
+            now = time.monotonic()
+            end = poll_end
+            if container.idle_since and scheduler.may_end(container):
+                idle_end = container.idle_since + scheduler.idle_s(container.function)
+                if now >= idle_end:
+                    scheduler.drain(container, "idle for the scaledown window")
+                    return killing()
+                end = min(end, idle_end)
+            if now >= poll_end:
+                return api_pb2.FunctionGetInputsResponse()
+            await self.state.changes.until(self._news, end - now)
+
+    def _news(self) -> bool | None:
+        container = self.container
+        return (
+            True if container.function.waiting or container.stopping or container.killed else None
+        )
+
+    @unary
+    async def FunctionPutOutputs(self, request: api_pb2.FunctionPutOutputsRequest) -> Empty:
+        for item in request.outputs:
+            self.container.let_go.add(item.input_id)
+            one = self.container.inputs.get(item.input_id)
+            if one is None or one.retry_count != item.retry_count:
+                continue  # Answered meanwhile: too late, or of a stopped app.
+            self.container.answered += 1
+            self.container.function.crashes = 0
+            self.world.scheduler.answer(one, item.result, item.data_format)
+        if not self.container.inputs:
+            self.container.idle_since = time.monotonic()
+        self.state.changes.announce()
+        return Empty()
+
+    @unary
+    async def FunctionCallPutDataOut(self, request: api_pb2.FunctionCallPutDataRequest) -> Empty:
+        self.state.call(request.function_call_id).data_out.extend(request.data_chunks)
+        self.state.changes.announce()
+        return Empty()
+
+    @unary
+    async def TaskResult(self, request: api_pb2.TaskResultRequest) -> Empty:
+        self.container.start_result = request.result
+        return Empty()
+
+    @unary
+    async def ContainerStop(
+        self, request: api_pb2.ContainerStopRequest
+    ) -> api_pb2.ContainerStopResponse:
+        """What `stop_fetching_inputs` sends."""
+        self.world.scheduler.drain(self.container, "it asked for no more inputs")
+        return api_pb2.ContainerStopResponse()
+
+    @unary
+    async def FunctionGetDynamicConcurrency(
+        self, request: api_pb2.FunctionGetDynamicConcurrencyRequest
+    ) -> api_pb2.FunctionGetDynamicConcurrencyResponse:
+        return api_pb2.FunctionGetDynamicConcurrencyResponse(concurrency=request.target_concurrency)
+
+
+def killing() -> api_pb2.FunctionGetInputsResponse:
+    """The last thing that a container is given."""
+    return api_pb2.FunctionGetInputsResponse(
+        inputs=[api_pb2.FunctionGetInputsItem(kill_switch=True)]
+    )
+
+
+def delivery(one: Any) -> api_pb2.FunctionGetInputsItem:
+    """An input as a container is given it."""
+    kind = api_pb2.FUNCTION_CALL_INVOCATION_TYPE_SYNC
+    if one.call.asynchronous:
+        kind = api_pb2.FUNCTION_CALL_INVOCATION_TYPE_ASYNC
+    return api_pb2.FunctionGetInputsItem(
+        input_id=one.input_id,
+        input=one.message,
+        function_call_id=one.call.call_id,
+        function_call_invocation_type=kind,
+        retry_count=one.retry_count,
+        function_map_idx=one.index,
+    )

@@ -27,11 +27,49 @@ class SizeClass(StrEnum):
 
 
 @dataclass
+class ImageConfig:
+    """What a rented container is made of: `base`, or Debian with Python where that is empty.
+
+    `packages` are what a worker needs, at the versions of `constraints.txt`; `extra_index_url` is
+    where they are looked for beside PyPI. A CUDA base has to have the compiler (`devel`) and the
+    major version of CUDA that the packages were built for.
+    """
+
+    base: str = "nvidia/cuda:13.0.1-devel-ubuntu24.04"
+    python: str = "3.12"
+    packages: list[str] = field(
+        default_factory=lambda: ["torch==2.13.0", "numpy==2.4.6", "ninja==1.13.2"]
+    )
+    system_packages: list[str] = field(default_factory=lambda: ["build-essential"])
+    extra_index_url: str | None = None
+
+
+@dataclass
+class ContainerConfig:
+    """A rented container beside its device: processor cores, main memory, and what they cost.
+
+    Both are what is asked for; more may be used, and paid for. `startup_timeout_s` is how long a
+    container may take to become warm.
+    """
+
+    cores: float = 4.0
+    memory_bytes: int = 16 * 2**30
+    core_usd_per_s: float = 0.0000131
+    gib_usd_per_s: float = 0.00000222
+    startup_timeout_s: int = 600
+    image: ImageConfig = field(default_factory=ImageConfig)
+
+
+@dataclass
 class GpuConfig:
     """A device. Rates are the vendor's peaks: bytes a second, and operations a second by type.
 
     `source` says where the peaks and the price come from; None is "not known". `own_names` are
     what such devices call themselves: the peaks hold for a device that bears one of these names.
+
+    Of a rented device, up to `count` containers judge at the same time, and one that is idle ends
+    after `idle_timeout_s`. With `deployed` they belong to an app that outlives the run. Extensions
+    are compiled ahead in up to `builders` containers without a device; with 0, beside it.
     """
 
     name: str = "???"
@@ -40,6 +78,9 @@ class GpuConfig:
     own_names: list[str] = field(default_factory=list)
     compute_capability: str | None = None
     count: int = 1
+    deployed: bool = False
+    idle_timeout_s: int = 600
+    builders: int = 0
     sizes: SizeClass = SizeClass.cpu
     price_usd_per_s: float = 0.0
     price_date: str | None = None
@@ -47,6 +88,27 @@ class GpuConfig:
     memory_bytes_per_s: float | None = None
     peak_flops: dict[str, float] = field(default_factory=dict)
     source: str = ""
+    container: ContainerConfig = field(default_factory=ContainerConfig)
+
+    @property
+    def is_cpu(self) -> bool:
+        """True where kernels run on a processor: this machine's, or one that is rented bare."""
+        return self.provider == Provider.cpu or (
+            self.provider == Provider.modal and not self.device_name
+        )
+
+    @property
+    def usd_per_s(self) -> float:
+        """What a second costs: that of the device, and of the container around a rented one."""
+        if self.provider != Provider.modal:
+            return self.price_usd_per_s
+        return self.price_usd_per_s + self.container_usd_per_s
+
+    @property
+    def container_usd_per_s(self) -> float:
+        """What a second of a container without its device costs."""
+        box = self.container
+        return box.cores * box.core_usd_per_s + box.memory_bytes / 2**30 * box.gib_usd_per_s
 
 
 class ScoreFunction(StrEnum):

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import queue
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Self
 
-from kbexp import errors
 from kbexp.config import EvaluatorConfig
 from kbexp.errors import EvaluatorUnavailable, KbexpError
 from kbexp.evaluation.evaluator import wait_all
+from kbexp.evaluation.process import CLOSE_TIMEOUT_S, WorkerLost, WorkerProcess
 from kbexp.kernel import Kernel
 from kbexp.task import Task
 from kbexp.verdict import Verdict
-from kbexp.worker.processes import clean_environment
 
-CLOSE_TIMEOUT_S = 15.0
 MOST_DEATHS = 3
 
 
@@ -38,91 +33,6 @@ class Job:
     settings: EvaluatorConfig
     future: Future[Verdict] = field(default_factory=Future)
     deaths: int = 0
-
-
-class WorkerLost(Exception):
-    """A worker process ended although nobody had asked it to."""
-
-
-class WorkerProcess:
-    """A worker in a process of its own, spoken to over pipes."""
-
-    def __init__(self, device: str, visible: str | None, settings: EvaluatorConfig) -> None:
-        extra = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-        command = [sys.executable, "-m", "kbexp.worker", "--device", device]
-        self._process = subprocess.Popen(
-            [*command, "--settings", json.dumps(asdict(settings))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=clean_environment(extra),
-            text=True,
-            encoding="utf-8",
-            # Ctrl-C in a terminal is for the run, which then closes its workers in order.
-            start_new_session=True,
-        )
-        self.isolation = ""
-
-    @property
-    def pid(self) -> int:
-        """The worker's process id."""
-        return self._process.pid
-
-    def wait_ready(self) -> None:
-        """Wait until it can judge; raises `EvaluatorUnavailable` where it cannot."""
-        message = self._read()
-        if "failed" in message:
-            raise EvaluatorUnavailable(str(message["failed"]))
-        self.isolation = str(message["ready"]["isolation"])
-
-    def judge(self, task: Task, kernel: Kernel, settings: EvaluatorConfig) -> Verdict:
-        """Judge one kernel; raises `WorkerLost`, or the `KbexpError` that the worker names."""
-        request = {
-            "id": kernel.id,
-            "task": {"name": task.name, "source": task.source},
-            "kernel": kernel.source,
-            "settings": asdict(settings),
-        }
-        try:
-            _stream(self._process.stdin).write(json.dumps(request) + "\n")
-            _stream(self._process.stdin).flush()
-        except OSError as error:
-            raise WorkerLost(str(error)) from error
-        message = self._read()
-        if "error" in message:
-            kind = getattr(errors, message["error"]["kind"], KbexpError)
-            raise kind(message["error"]["text"])
-        if "verdict" not in message:
-            raise WorkerLost(str(message.get("failed", "it answered nothing")))
-        return Verdict.from_record(message["verdict"])
-
-    def _read(self) -> dict[str, Any]:
-        line = _stream(self._process.stdout).readline()
-        if not line.endswith("\n"):
-            raise WorkerLost(f"exit code {self._process.wait()}")
-        message: dict[str, Any] = json.loads(line)
-        return message
-
-    def close(self) -> None:
-        """End it: by closing its input, and by force when that does not help."""
-        self.hang_up()
-        try:
-            self._process.wait(CLOSE_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            # Its zygote, and all that was forked from that, die with it.
-            self._process.kill()
-            self._process.wait()
-        with contextlib.suppress(OSError):
-            _stream(self._process.stdout).close()
-
-    def hang_up(self) -> None:
-        """Close its input: it drops what it does, clears up and ends."""
-        with contextlib.suppress(OSError):
-            _stream(self._process.stdin).close()
-
-
-def _stream(stream: IO[str] | None) -> IO[str]:
-    assert stream is not None
-    return stream
 
 
 class LocalEvaluator:

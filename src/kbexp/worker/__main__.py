@@ -2,8 +2,10 @@
 
 One JSON object a line. It first says `{"ready": {...}}` or `{"failed": sentence}`; a request is
 `{"id", "task": {"name", "source"}, "kernel", "settings"}`, an answer `{"id", "verdict": {...}}` or
-`{"id", "error": {"kind", "text"}}`. It ends when its input does, whatever it is doing, and
-leaves nothing running.
+`{"id", "error": {"kind", "text"}}`. A request may name a `parcel`, a file with what was built of
+the kernel elsewhere. One with `ahead: {"device", "capability"}` asks only to build for that device:
+the answer is `{"id", "built": folder or null}`, or the verdict where it ends there. The worker ends
+when its input does, whatever it is doing, and leaves nothing running.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ import queue
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import Any, TextIO
 
 from kbexp.config import EvaluatorConfig
 from kbexp.errors import KbexpError
 from kbexp.kernel import Kernel
 from kbexp.task import Task
+from kbexp.verdict import Verdict
 from kbexp.worker.worker import Worker
 
 
@@ -64,8 +68,16 @@ def answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
     """Judge what one request asks for and return the answer to it."""
     task = Task(request["task"]["name"], request["task"]["source"])
     settings = EvaluatorConfig(**request["settings"])
+    kernel = Kernel(request["kernel"])
+    ahead, parcel = request.get("ahead"), request.get("parcel")
     try:
-        verdict = worker.evaluate(task, Kernel(request["kernel"]), settings)
+        if ahead is not None:
+            built = worker.build_ahead(task, kernel, settings, ahead["device"], ahead["capability"])
+            if not isinstance(built, Verdict):
+                return {"id": request["id"], "built": str(built) if built else None}
+            verdict = built
+        else:
+            verdict = worker.evaluate(task, kernel, settings, Path(parcel) if parcel else None)
     except KbexpError as error:
         return {"id": request["id"], "error": {"kind": type(error).__name__, "text": str(error)}}
     return {"id": request["id"], "verdict": verdict.to_record()}

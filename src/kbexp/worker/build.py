@@ -17,6 +17,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from kbexp.worker.parcel import BadParcel, unpack
 from kbexp.worker.report import Kind, pack_text, send_report
 from kbexp.worker.runner import load_module
 
@@ -120,6 +121,17 @@ class BuildCache:
         except OSError:
             shutil.rmtree(part, ignore_errors=True)  # Another worker was first.
         return folder
+
+    def adopt(self, kernel_id: str, parcel: Path) -> Path | None:
+        """Take in what was built elsewhere for this kernel; None where the parcel is no good."""
+        folder = self._folder(kernel_id)
+        part = folder.with_name(f"{folder.name}.{os.getpid()}-parcel.part")
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            unpack(parcel, part)
+        except BadParcel:
+            return None
+        return self.keep(kernel_id, part)
 
     def _folder(self, kernel_id: str) -> Path:
         return self._root / f"{kernel_id}.{self._tools}"

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from importlib.metadata import version
 from pathlib import Path
 
 from kbexp.config import EvaluatorConfig, FaultyTasks, Policy
@@ -73,9 +74,13 @@ class Worker:
         self._nursery.close()
 
     def evaluate(
-        self, task: Task, kernel: Kernel, settings: EvaluatorConfig | None = None
+        self,
+        task: Task,
+        kernel: Kernel,
+        settings: EvaluatorConfig | None = None,
+        parcel: Path | None = None,
     ) -> Verdict:
-        """Judge one kernel; waits for its turn.
+        """Judge one kernel; waits for its turn. `parcel` is what was built of it elsewhere.
 
         Raises `TaskError` for a task that cannot be judged on, `EvaluatorUnavailable` where the
         processes of this evaluator keep dying.
@@ -89,18 +94,43 @@ class Worker:
             )
             build_s = 0.0
             if outcome is None:
-                outcome, build_s = self._judged(task, kernel, settings)
+                outcome, build_s = self._judged(task, kernel, settings, parcel)
         verdict = self._verdict(task, kernel, outcome, queue_s, build_s)
         return verdict if findings is None else with_facts(verdict, findings)
 
+    def build_ahead(
+        self, task: Task, kernel: Kernel, settings: EvaluatorConfig, device: str, capability: str
+    ) -> Verdict | Path | None:
+        """Compile a kernel for a device that is elsewhere, of this compute capability ("": none).
+
+        Return the folder with what was built, the verdict where it already ends here, or None
+        where there is nothing to build, or no telling.
+        """
+        with self._lock:
+            started = time.monotonic()
+            outcome, findings = examine(kernel.source, Policy(settings.policy), device, task.source)
+            kept = None
+            if outcome is None and wants_build(kernel.source):
+                known = {"compute_capability": capability} if capability else {}
+                self.environment = {"torch": version("torch"), **known}
+                self._nursery.variables = self._build_env()
+                try:
+                    outcome, kept = self._build(kernel, settings)
+                except (wire.Closed, wire.TooLate):
+                    self._restart()
+            if outcome is None:
+                return Path(kept) if kept else None
+            verdict = self._verdict(task, kernel, outcome, 0.0, time.monotonic() - started)
+        return verdict if findings is None else with_facts(verdict, findings)
+
     def _judged(
-        self, task: Task, kernel: Kernel, settings: EvaluatorConfig
+        self, task: Task, kernel: Kernel, settings: EvaluatorConfig, parcel: Path | None
     ) -> tuple[Outcome, float]:
         """Build and judge, once more where a process of our own died."""
         died = ""
         for _ in range(2):
             try:
-                outcome, build_s = self._build_and_judge(task, kernel, settings)
+                outcome, build_s = self._build_and_judge(task, kernel, settings, parcel)
                 if not outcome.again:
                     return outcome, build_s
                 died = outcome.reasons[0]
@@ -110,7 +140,7 @@ class Worker:
         return Outcome(Status.INFRASTRUCTURE_ERROR, Phase.QUEUE, (reason,)), 0.0
 
     def _build_and_judge(
-        self, task: Task, kernel: Kernel, settings: EvaluatorConfig
+        self, task: Task, kernel: Kernel, settings: EvaluatorConfig, parcel: Path | None
     ) -> tuple[Outcome, float]:
         judge = self._judge_for(task, settings)
         faults = self.environment.get("task_faults")
@@ -122,7 +152,7 @@ class Worker:
         started = time.monotonic()
         keep = None
         if wants_build(kernel.source):
-            failed, keep = self._build(kernel, settings)
+            failed, keep = self._build(kernel, settings, parcel)
             if failed is not None:
                 return failed, time.monotonic() - started
         build_s = time.monotonic() - started
@@ -207,11 +237,13 @@ class Worker:
         return said
 
     def _build(
-        self, kernel: Kernel, settings: EvaluatorConfig
+        self, kernel: Kernel, settings: EvaluatorConfig, parcel: Path | None = None
     ) -> tuple[Outcome | None, str | None]:
         """Compile ahead; return how the evaluation ends, or the folder with what was built."""
         cache = self._cache(settings)
         found = cache.find(kernel.id) if settings.cache else None
+        if found is None and parcel is not None:
+            found = cache.adopt(kernel.id, parcel)
         if found is not None:
             return None, str(found)
         self.builds_made += 1

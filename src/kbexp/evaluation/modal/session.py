@@ -1,0 +1,123 @@
+"""The app of one evaluator: how it starts, who can be called, how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from typing import TYPE_CHECKING
+
+from kbexp.config import EvaluatorConfig, GpuConfig
+from kbexp.errors import EvaluatorUnavailable, KbexpError
+from kbexp.evaluation.modal.app import Handles, deployed_handles, make_app
+from kbexp.evaluation.modal.faults import fault_of
+from kbexp.evaluation.modal.guard import guard_results
+
+if TYPE_CHECKING:
+    import modal
+
+CLOSE_TIMEOUT_S = 30.0
+QUIET_S = 4.0
+"""Nothing is said of a start that is quicker than this."""
+
+BUILDING_S = 15.0
+
+
+def to_stderr(text: str) -> None:
+    """Say something to the person at the terminal, while nothing else is shown."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Session:
+    """An app of Modal's in a thread of its own; an ephemeral one runs as long as the session.
+
+    It ends with `close`, with this process (no more heartbeats), or from outside.
+    """
+
+    def __init__(
+        self,
+        gpu: GpuConfig,
+        settings: EvaluatorConfig,
+        say: Callable[[str], None] = to_stderr,
+    ) -> None:
+        self._gpu = gpu
+        self._settings = settings
+        self._say = say
+        self._ready: Future[Handles] = Future()
+        self._closing = threading.Event()
+        self._app: modal.App | None = None
+        self._thread = threading.Thread(target=self._run, name="modal-app", daemon=True)
+        self._telling = threading.Thread(target=self._tell, name="modal-start", daemon=True)
+
+    def open(self) -> None:
+        """Begin to start the app."""
+        self._thread.start()
+        self._telling.start()
+
+    def handles(self) -> Handles:
+        """Wait until the app runs; raises the KbexpError that says why it does not."""
+        return self._ready.result()
+
+    def close(self) -> None:
+        """End an ephemeral app and its containers; leave a deployed one as it is."""
+        self._closing.set()
+        self._settle(EvaluatorUnavailable("The evaluator was closed."))
+        self._thread.join(CLOSE_TIMEOUT_S)
+
+    def stopped_from_outside(self) -> bool:
+        """Whether the app is known to have been stopped by somebody else."""
+        if self._app is None or self._app.app_id is None or self._closing.is_set():
+            return False
+        import modal.experimental
+
+        try:
+            return modal.experimental.get_app_lifecycle(self._app.app_id).stopped_at is not None
+        except Exception:  # an experimental call; without it, evaluations are tried again
+            return False
+
+    def _run(self) -> None:
+        """Run the app until the session closes; in a thread of its own."""
+        try:
+            guard_results()
+            if self._gpu.deployed:
+                self._settle(deployed_handles(self._gpu))
+                return
+            rented = make_app(self._gpu, self._settings)
+            self._app = rented.app
+            with rented.app.run():
+                self._settle(rented.handles())
+                self._closing.wait()
+        except KbexpError as error:
+            self._settle(error)
+        except BaseException as error:
+            refusal = EvaluatorUnavailable(fault_of(error, self._gpu).text)
+            refusal.__cause__ = error
+            self._settle(refusal)
+
+    def _settle(self, found: Handles | KbexpError) -> None:
+        """Say once how the start went."""
+        with contextlib.suppress(InvalidStateError):
+            if isinstance(found, KbexpError):
+                self._ready.set_exception(found)
+            else:
+                self._ready.set_result(found)
+
+    def _tell(self) -> None:
+        """Say what a slow start is waiting for."""
+        began = time.monotonic()
+        if not self._ready_at(began + QUIET_S) and (self._app is None or self._app.app_id is None):
+            self._say("Modal has not answered yet; it is tried for about a minute.")
+        if not self._ready_at(began + BUILDING_S) and self._app is not None and self._app.app_id:
+            self._say(
+                f"Modal makes the image for gpu={self._gpu.name} ready: some minutes the first "
+                "time, seconds after that."
+            )
+
+    def _ready_at(self, time_s: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            self._ready.exception(max(0.0, time_s - time.monotonic()))
+            return True
+        return False

@@ -17,6 +17,8 @@ from kbexp.errors import KbexpError
 from kbexp.events import (
     BaselineJudged,
     Confirmed,
+    DeviceBilled,
+    DeviceReady,
     Event,
     ProposalReceived,
     RunStarted,
@@ -32,8 +34,10 @@ class Spending:
     `proposals` counts answered calls, failed ones too; `evaluations` counts kernels that have a
     verdict, each once, however often it was judged; confirmations and baselines are none of them.
     `device_s` is the time that all of these spent on building, correctness and timing, without
-    their time in a queue. `wall_s` adds up the time
-    between events; the gap before a `run_started` is a pause between two sessions and not counted.
+    their time in a queue. `billed_usd` is what a rented device cost, idle time included, None where
+    nothing was rented. `wall_s` adds up the time
+    between events; the gap before a `run_started` is a pause between two sessions and not counted,
+    nor is that before a `device_ready`, in which a rented device starts.
     The largest call and evaluation stand for those that are in flight.
     """
 
@@ -45,6 +49,7 @@ class Spending:
     input_tokens: int = 0
     output_tokens: int = 0
     device_s: float = 0.0
+    billed_usd: float | None = None
     largest_evaluation_s: float = 0.0
     wall_s: float = 0.0
     _judged: set[str] = field(default_factory=set, repr=False)
@@ -52,17 +57,23 @@ class Spending:
 
     def apply(self, event: Event) -> None:
         """Take one event into account."""
-        if self._last_time is not None and not isinstance(event, RunStarted):
+        if self._last_time is not None and not isinstance(event, RunStarted | DeviceReady):
             self.wall_s += max(0.0, event.time - self._last_time)
         self._last_time = event.time
         if isinstance(event, ProposalReceived):
             self._add_call(event.proposal)
         elif isinstance(event, VerdictReached):
             self._add_evaluation(event.verdict)
+        elif isinstance(event, DeviceBilled):
+            self.billed_usd = (self.billed_usd or 0.0) + max(0.0, event.usd)
         elif isinstance(event, Confirmed) or (
             isinstance(event, BaselineJudged) and not event.cached
         ):
             self.device_s += device_seconds(event.verdict)
+
+    def gpu_usd(self, usd_per_s: float) -> float:
+        """Return what the device has cost: as it was billed, else by the seconds it was used."""
+        return self.device_s * usd_per_s if self.billed_usd is None else self.billed_usd
 
     def _add_call(self, proposal: Proposal) -> None:
         usage = proposal.usage
@@ -121,10 +132,24 @@ class Budget:
         self._clock = clock
         self._began = clock()
         self._earlier_s = 0.0
+        self._earlier_usd = 0.0
+        self._billed_usd: Callable[[], float] | None = None
 
     def resume(self, spending: Spending) -> None:
-        """Count the wall time of earlier sessions of the same run, as `spending` knows it."""
+        """Count the time and the bill of earlier sessions of the same run, as `spending` has it."""
         self._earlier_s = spending.wall_s
+        self._earlier_usd = spending.gpu_usd(self._gpu_usd_per_s)
+
+    def charge_by(self, billed_usd: Callable[[], float]) -> None:
+        """Count a rented device by what it has cost in this session, and not by its use.
+
+        It then costs while nothing is judged too, so that its limit ends a run as a clock does.
+        """
+        self._billed_usd = billed_usd
+
+    def begin(self) -> None:
+        """Start the clock again: what went by so far is no part of the run."""
+        self._began = self._clock()
 
     @property
     def elapsed_s(self) -> float:
@@ -133,13 +158,19 @@ class Budget:
 
     def gpu_usd(self, spending: Spending) -> float:
         """Return what the device's time has cost so far."""
-        return spending.device_s * self._gpu_usd_per_s
+        if self._billed_usd is not None:
+            return self._earlier_usd + self._billed_usd()
+        return spending.gpu_usd(self._gpu_usd_per_s)
 
     def out_of_time(self) -> str | None:
-        """Return a sentence once the wall time is used up, None before."""
+        """Return a sentence once the wall time, or the time of a rented device, is used up."""
         limit = self._config.wall_s
         if limit is not None and self.elapsed_s >= limit:
             return f"The budget of {limit:g} s of wall time is spent."
+        limit = self._config.gpu_usd
+        billed = self._billed_usd
+        if limit is not None and billed is not None and self._earlier_usd + billed() >= limit:
+            return f"The budget of ${limit:g} for the device is spent."
         return None
 
     def exhausted(self, spending: Spending) -> str | None:

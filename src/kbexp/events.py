@@ -135,6 +135,25 @@ class BaselineJudged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceReady:
+    """A rented device can judge, `seconds` after it was asked for."""
+
+    event: ClassVar[str] = "device_ready"
+    device: str
+    seconds: float
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceBilled:
+    """What a rented device has cost since the last such event, idle time included."""
+
+    event: ClassVar[str] = "device_billed"
+    usd: float
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded:
     """The last line: state complete, stopped or failed, and why in one sentence."""
 
@@ -156,6 +175,8 @@ Event = (
     | Confirmed
     | BaselineBegun
     | BaselineJudged
+    | DeviceReady
+    | DeviceBilled
     | RunEnded
 )
 
@@ -194,6 +215,10 @@ def to_record(event: Event) -> Record:
             record["name"] = event.name
         case BaselineJudged():
             record |= {"name": event.name, "cached": event.cached, **event.verdict.to_record()}
+        case DeviceReady():
+            record |= {"device": event.device, "seconds": event.seconds}
+        case DeviceBilled():
+            record["usd"] = event.usd
         case RunEnded():
             record |= {"state": event.state, "reason": event.reason}
     return record
@@ -238,6 +263,12 @@ def from_record(record: Mapping[str, Any]) -> Event:
                 best_score=None if record["best_score"] is None else float(record["best_score"]),
                 time=at,
             )
+        case DeviceReady.event:
+            return DeviceReady(
+                device=str(record["device"]), seconds=float(record["seconds"]), time=at
+            )
+        case DeviceBilled.event:
+            return DeviceBilled(usd=float(record["usd"]), time=at)
         case RunEnded.event:
             return RunEnded(state=str(record["state"]), reason=str(record["reason"]), time=at)
         case _:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kbexp.config import EvaluatorConfig, Metric, Provider
+from kbexp.config import EvaluatorConfig, GpuConfig, Metric
 from kbexp.errors import KbexpError
 from kbexp.verdict import Verdict
 
@@ -93,10 +93,10 @@ def metric_name(metric: object) -> str:
     return str(metric.get("_target_")) if isinstance(metric, Mapping) else str(metric)
 
 
-def check_metric(metric: object, provider: Provider, evaluator: EvaluatorConfig) -> None:
+def check_metric(metric: object, gpu: GpuConfig, evaluator: EvaluatorConfig) -> None:
     """Raise KbexpError where there is no such metric, or nothing that measures its figure."""
     score_for(metric)
-    if metric == Metric.energy and provider is Provider.cpu:
+    if metric == Metric.energy and gpu.is_cpu:
         raise KbexpError(
             "metric=energy needs a device that counts its energy, which NVIDIA's do: take another "
             "gpu, or metric=inverse_runtime."

@@ -124,7 +124,7 @@ class RunSummary:
     @property
     def gpu_usd(self) -> float:
         """Dollars for the device's time."""
-        return self.spending.device_s * self.gpu_usd_per_s
+        return self.spending.gpu_usd(self.gpu_usd_per_s)
 
     @property
     def unpriced(self) -> int:

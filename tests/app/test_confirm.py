@@ -269,10 +269,11 @@ def test_a_baseline_has_time_to_compile_and_breaks_no_policy() -> None:
 
 
 def test_a_processor_is_spared_the_compiling_unless_asked() -> None:
-    assert chosen_baselines(BaselinesConfig(), Provider.cpu) == ["eager"]
-    assert chosen_baselines(BaselinesConfig(), Provider.local) == ["eager", "torch_compile"]
+    cpu, cuda = GpuConfig(provider=Provider.cpu), GpuConfig(provider=Provider.local)
+    assert chosen_baselines(BaselinesConfig(), cpu) == ["eager"]
+    assert chosen_baselines(BaselinesConfig(), cuda) == ["eager", "torch_compile"]
     asked = BaselinesConfig(names=[Baseline.torch_compile, Baseline.torch_compile])
-    assert chosen_baselines(asked, Provider.cpu) == ["torch_compile"]
+    assert chosen_baselines(asked, cpu) == ["torch_compile"]
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kbexp.config import EvaluatorConfig, Metric, Provider
+from kbexp.config import EvaluatorConfig, GpuConfig, Metric, Provider
 from kbexp.errors import KbexpError
 from kbexp.score import check_metric
 from kbexp.search import SCORES, score_named
@@ -143,13 +143,16 @@ def test_a_metric_that_fails_is_one_sentence(verdict: Verdict, metric: object) -
         score_named(metric)(verdict)
 
 
+CPU, CUDA = GpuConfig(provider=Provider.cpu), GpuConfig(provider=Provider.local)
+
+
 def test_energy_that_nothing_measures_is_refused_at_the_start() -> None:
     usual, measured = EvaluatorConfig(), EvaluatorConfig(energy_s=1.0)
-    check_metric("energy", Provider.local, measured)
-    check_metric("peak_memory", Provider.cpu, usual)
+    check_metric("energy", CUDA, measured)
+    check_metric("peak_memory", CPU, usual)
     with pytest.raises(KbexpError, match="metric=energy needs a device"):
-        check_metric("energy", Provider.cpu, measured)
+        check_metric("energy", CPU, measured)
     with pytest.raises(KbexpError, match="set evaluator"):
-        check_metric("energy", Provider.local, usual)
+        check_metric("energy", CUDA, usual)
     with pytest.raises(KbexpError, match="There is no metric"):
-        check_metric("speed", Provider.cpu, usual)
+        check_metric("speed", CPU, usual)

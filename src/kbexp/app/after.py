@@ -84,7 +84,7 @@ class After:
             affordable=lambda: affordable(config, self.summary.spending),
             notes=self.notes,
         )
-        for name in chosen_baselines(config.baselines, config.gpu.provider):
+        for name in chosen_baselines(config.baselines, config.gpu):
             comparing.judge(name, task, winner.verdict)
 
 
@@ -93,8 +93,8 @@ def affordable(config: RunConfig, spending: Spending) -> int:
 
     Each is taken to be as dear as two of the search's dearest evaluations.
     """
-    limit_usd, price = config.budget.gpu_usd, config.gpu.price_usd_per_s
+    limit_usd, price = config.budget.gpu_usd, config.gpu.usd_per_s
     each_usd = 2 * spending.largest_evaluation_s * price
     if limit_usd is None or each_usd <= 0:
         return MANY
-    return int((limit_usd - spending.device_s * price) / each_usd)
+    return int((limit_usd - spending.gpu_usd(price)) / each_usd)

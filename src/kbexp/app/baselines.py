@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from kbexp.app.baseline_cache import BaselineCache
 from kbexp.app.confirm import completed, decided, verdict_of
-from kbexp.config import Baseline, BaselinesConfig, EvaluatorConfig, Policy, Provider
+from kbexp.config import Baseline, BaselinesConfig, EvaluatorConfig, GpuConfig, Policy
 from kbexp.errors import KbexpError
 from kbexp.events import BaselineBegun, BaselineJudged, Event
 from kbexp.kernel import Kernel
@@ -47,11 +47,11 @@ def check_baselines(config: BaselinesConfig) -> None:
         )
 
 
-def chosen_baselines(config: BaselinesConfig, provider: Provider) -> list[Baseline]:
+def chosen_baselines(config: BaselinesConfig, gpu: GpuConfig) -> list[Baseline]:
     """Return the baselines of a run; on a CPU, which compiles for long, the reference alone."""
     if config.names is not None:
         return list(dict.fromkeys(config.names))
-    return [Baseline.eager] if provider is Provider.cpu else list(Baseline)
+    return [Baseline.eager] if gpu.is_cpu else list(Baseline)
 
 
 def compiled_reference(task: Task) -> Kernel:

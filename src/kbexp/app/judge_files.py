@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from glob import glob
 from pathlib import Path
@@ -17,6 +18,9 @@ from kbexp.summary import finite
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+
+log = logging.getLogger(__name__)
 
 
 def judge_files(composed: DictConfig, out: TextIO = sys.stdout) -> None:
@@ -37,6 +41,8 @@ def judge_files(composed: DictConfig, out: TextIO = sys.stdout) -> None:
             record = {"file": str(path), **future.result().to_record()}
             out.write(json.dumps(plain(record), allow_nan=False) + "\n")
             out.flush()
+        if evaluator.billed_usd is not None:
+            log.warning("The rented device has cost about $%.4f.", evaluator.billed_usd)
 
 
 def plain(value: Any) -> Any:

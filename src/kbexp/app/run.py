@@ -19,12 +19,13 @@ from kbexp.app.confirm import Sized, check_confirm, other_sizes
 from kbexp.app.explain import Stopped
 from kbexp.app.finished import finished, same_run
 from kbexp.app.first import first_kernel
+from kbexp.app.rented import Bill, await_device, estimate
 from kbexp.app.result import Result, environment, write_atomically, write_result
 from kbexp.app.standalone import standalone
 from kbexp.app.stop import StopFlag
 from kbexp.app.summary_text import summary_text
 from kbexp.budget import Budget
-from kbexp.config import Provider, RunConfig
+from kbexp.config import RunConfig
 from kbexp.errors import EvaluatorUnavailable, KbexpError
 from kbexp.events import Event, RunEnded, RunStarted
 from kbexp.score import check_metric
@@ -105,6 +106,7 @@ class Run:
         self._earlier_s = 0.0
         self._task: Task | None = None
         self._device = ""
+        self._bill: Bill | None = None
         self._notes: list[str] = []
 
     @property
@@ -133,20 +135,23 @@ class Run:
         check_confirm(config.confirm)
         check_baselines(config.baselines)
         validate(config.algorithm)
-        check_metric(config.metric, config.gpu.provider, config.evaluator)
+        check_metric(config.metric, config.gpu, config.evaluator)
         allowed_languages(config.llm.language, device_facts(config.gpu))
         chosen = trackers(config.logger, self._info)
         console = console_of(chosen)
         if console is not None:
             self._stop.shows = console.notice
-        budget = Budget(config.budget, gpu_usd_per_s=config.gpu.price_usd_per_s)
+        budget = Budget(config.budget, gpu_usd_per_s=config.gpu.usd_per_s)
         self._task = task = load(config.task, config.gpu.sizes)
         others = other_sizes(config, task)
         closed = open_evaluator(config.gpu, config.evaluator)
+        self._bill = Bill(closed)
         about = self._about(task)
         archive = self._open_journal(about, chosen)
         write_atomically(self._folder / "task.py", task.source)
         self._record(RunStarted(about=about))
+        if (text := estimate(config)) is not None:
+            log.warning(text)
         with closed as evaluator:
             # The evaluator warms up while the model's libraries are imported. The search begins
             # when both are done: what is timed on a CPU wants the CPU for itself.
@@ -154,6 +159,7 @@ class Run:
                 console.doing("warming the evaluator up, importing the libraries of the model")
             self._device = evaluator.device
             proposer = self._proposer(task)
+            await_device(evaluator, budget, self._record, self._stop.flag)
             outcome = self._searched(task, evaluator, proposer, budget, archive)
             outcome = self._after(task, others, evaluator, outcome)
             self._device = evaluator.device
@@ -183,7 +189,7 @@ class Run:
         )
         try:
             if best is not None:
-                kind = "cpu" if self._config.gpu.provider is Provider.cpu else "cuda"
+                kind = "cpu" if self._config.gpu.is_cpu else "cuda"
                 text = standalone(best.searched.source, kind)
                 write_atomically(self._folder / "best_kernel.py", text)
             write_result(self._folder, result)
@@ -289,8 +295,11 @@ class Run:
 
     def _record(self, event: Event) -> None:
         assert self._journal is not None
-        self._journal.append(event)
-        self._summary.apply(event)
+        billed = self._bill.due(event) if self._bill is not None else None
+        for each in (billed, event):
+            if each is not None:
+                self._journal.append(each)
+                self._summary.apply(each)
 
     def _about(self, task: Task) -> dict[str, Any]:
         return {

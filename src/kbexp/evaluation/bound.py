@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import kbexp
-from kbexp.config import GpuConfig, Provider
+from kbexp.config import GpuConfig
 from kbexp.verdict import Verdict
 
 CONF = Path(kbexp.__file__).resolve().parents[2] / "conf" / "gpu"
@@ -122,7 +122,7 @@ def peaks_of(verdict: Verdict, gpu: GpuConfig) -> Peaks | None:
     The configured ones hold where the device bears one of the configured names, or none is
     configured; otherwise the device's own name is looked up among all of `conf/gpu`.
     """
-    if gpu.provider is Provider.cpu:
+    if gpu.is_cpu:
         return _measured(verdict.environment)
     given = gpu.memory_bytes_per_s is not None or gpu.peak_flops
     if given and (not gpu.own_names or verdict.device in gpu.own_names):

@@ -32,6 +32,11 @@ class Evaluator(Protocol):
         """How many kernels are judged at the same time."""
         ...
 
+    @property
+    def billed_usd(self) -> float | None:
+        """What a rented device has cost so far, idle time included; None where none is rented."""
+        ...
+
     def __enter__(self) -> Self: ...
 
     def __exit__(
@@ -40,6 +45,13 @@ class Evaluator(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait until kernels can be judged; False where that is not so within the time.
+
+        Raises the `KbexpError` that says why none ever will be.
+        """
+        ...
 
     def submit(
         self, task: Task, kernel: Kernel, settings: EvaluatorConfig | None = None

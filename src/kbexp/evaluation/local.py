@@ -59,6 +59,7 @@ class LocalEvaluator:
         self._closing = False
         self._name = self._devices[0][0]
         self._refused: KbexpError | None = None
+        self._ready = threading.Event()
 
     @property
     def device(self) -> str:
@@ -69,6 +70,11 @@ class LocalEvaluator:
     def parallel(self) -> int:
         """One kernel a device."""
         return len(self._devices)
+
+    @property
+    def billed_usd(self) -> None:
+        """Nothing is rented."""
+        return
 
     @property
     def workers(self) -> list[int]:
@@ -100,6 +106,13 @@ class LocalEvaluator:
         for thread in self._threads:
             thread.join(CLOSE_TIMEOUT_S)
 
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait until the first worker is warm, or will never be."""
+        ready = self._ready.wait(timeout_s)
+        if self._refused is not None:
+            raise self._refused
+        return ready
+
     def submit(
         self, task: Task, kernel: Kernel, settings: EvaluatorConfig | None = None
     ) -> Future[Verdict]:
@@ -125,6 +138,7 @@ class LocalEvaluator:
         """Feed one worker until the evaluator closes; runs in a thread of its own."""
         try:
             self._start(index)
+            self._ready.set()
             while (job := self._jobs.get()) is not None:
                 if job.future.set_running_or_notify_cancel():
                     self._judge(index, job)
@@ -176,6 +190,7 @@ class LocalEvaluator:
     def _refuse(self, error: KbexpError) -> None:
         """Answer everything from now on with this error."""
         self._refused = error
+        self._ready.set()
         for job in self._drain():
             job.future.set_exception(error)
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from kbexp.config import GpuConfig, Provider
+from kbexp.config import GpuConfig
 from kbexp.errors import KbexpError
 
 CPU_LANGUAGES = ("torch", "c", "cpp")
@@ -72,7 +72,7 @@ class DeviceFacts:
 
 def device_facts(config: GpuConfig) -> DeviceFacts:
     """Return what the settings say of a device, and of a CPU what this machine says of itself."""
-    on_cpu = Provider(config.provider) is Provider.cpu
+    on_cpu = config.is_cpu
     cores, features, model = _this_cpu() if on_cpu else (0, (), "")
     return DeviceFacts(
         name=config.device_name or model or config.name,

@@ -11,6 +11,8 @@ from kbexp.events import (
     BaselineJudged,
     ConfirmationBegun,
     Confirmed,
+    DeviceBilled,
+    DeviceReady,
     DuplicateFound,
     EvaluationBegun,
     Event,
@@ -29,8 +31,8 @@ from kbexp.verdict import Verdict
 FIRST_KERNEL = "loading the task on the device, judging its reference as the first kernel"
 """What a run does until its first verdict, which takes seconds."""
 
-QUIET = (ProposalAsked, EvaluationBegun, ConfirmationBegun)
-"""Events that say only that something has begun."""
+QUIET = (ProposalAsked, EvaluationBegun, ConfirmationBegun, DeviceBilled)
+"""Events that say only that something has begun, or goes on costing."""
 
 
 def quiet(event: Event, summary: RunSummary) -> bool:
@@ -128,6 +130,10 @@ def _what(event: Event, summary: RunSummary) -> str:
                 f"baseline {one_line(event.name, 40)}  {status_words(verdict)}  "
                 f"{outcome(verdict)}{known}"
             )
+        case DeviceReady():
+            return f"{one_line(event.device, 60)} is ready, after {duration(event.seconds)}"
+        case DeviceBilled():
+            return f"the rented device has cost {dollars(summary.gpu_usd)}"
         case RunEnded():
             reason = f": {one_line(event.reason)}" if event.reason else ""
             return (

@@ -26,7 +26,7 @@ from kbexp.evaluation.modal.calls import Caller, Closed
 from kbexp.evaluation.modal.faults import Fault
 from kbexp.evaluation.modal.ledger import Ledger
 from kbexp.evaluation.modal.messages import Report
-from kbexp.evaluation.modal.session import Session, to_stderr
+from kbexp.evaluation.modal.session import Session
 from kbexp.evaluation.process import named_error
 from kbexp.kernel import Kernel
 from kbexp.task import Task
@@ -76,7 +76,7 @@ Jobs = queue.Queue[Job | None]
 class ModalEvaluator:
     """Judges kernels in up to `gpu.count` containers, each with a device of its own.
 
-    `complete` is applied to every verdict; `say` tells the person what a slow start waits for.
+    `complete` is applied to every verdict.
     """
 
     def __init__(
@@ -84,19 +84,19 @@ class ModalEvaluator:
         gpu: GpuConfig,
         settings: EvaluatorConfig,
         complete: Callable[[Verdict], Verdict] = lambda verdict: verdict,
-        say: Callable[[str], None] = to_stderr,
     ) -> None:
         arguments.check(gpu)
         self._gpu = gpu
         self._settings = settings
         self._complete = complete
         self._closing = threading.Event()
-        self._session = Session(gpu, settings, say)
+        self._session = Session(gpu, settings)
         self._caller = Caller(gpu, self._session, self._closing)
         self._jobs: Jobs = queue.Queue()
         self._to_build: Jobs = queue.Queue()
         self._threads: list[threading.Thread] = []
         self._refused: KbexpError | None = None
+        self._ready = threading.Event()
         self._name = ""
         self._judging = Ledger(
             gpu.usd_per_s,
@@ -155,6 +155,13 @@ class ModalEvaluator:
         self._session.close()
         self._judging.close()
         self._building.close()
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait until a container is warm, or it is clear that none ever will be."""
+        ready = self._ready.wait(timeout_s)
+        if self._refused is not None:
+            raise self._refused
+        return ready
 
     def submit(
         self, task: Task, kernel: Kernel, settings: EvaluatorConfig | None = None
@@ -217,6 +224,7 @@ class ModalEvaluator:
         answer = self._caller.ask(handles.judge.report, {}, self._judging)
         if isinstance(answer, Fault):
             raise EvaluatorUnavailable(f"No container starts on Modal: {answer.text}")
+        self._ready.set()
 
     def _judge(self, handles: Handles, job: Job) -> None:
         """Get one job its verdict."""
@@ -265,6 +273,7 @@ class ModalEvaluator:
     def _refuse(self, error: KbexpError) -> None:
         """Answer everything from now on with this error."""
         self._refused = error
+        self._ready.set()
         for jobs in (self._to_build, self._jobs):
             for job in _drained(jobs):
                 if job.take():

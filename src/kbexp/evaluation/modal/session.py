@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import sys
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -19,16 +19,13 @@ from kbexp.evaluation.modal.guard import guard_results
 if TYPE_CHECKING:
     import modal
 
+log = logging.getLogger(__name__)
+
 CLOSE_TIMEOUT_S = 30.0
 QUIET_S = 4.0
 """Nothing is said of a start that is quicker than this."""
 
 BUILDING_S = 15.0
-
-
-def to_stderr(text: str) -> None:
-    """Say something to the person at the terminal, while nothing else is shown."""
-    print(text, file=sys.stderr, flush=True)
 
 
 class Session:
@@ -41,7 +38,7 @@ class Session:
         self,
         gpu: GpuConfig,
         settings: EvaluatorConfig,
-        say: Callable[[str], None] = to_stderr,
+        say: Callable[[str], None] = log.warning,
     ) -> None:
         self._gpu = gpu
         self._settings = settings

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import modal
+import modal.experimental
+
+CACHE = "/cache"
 
 
 class Sample:
@@ -68,6 +75,74 @@ class Sample:
             time.sleep(seconds)
         return os.getpid()
 
+    @modal.method()
+    def count(self, end: int) -> Iterator[int]:
+        yield from range(end)
+
+    @modal.method()
+    def import_module(self, name: str) -> str:
+        return str(importlib.import_module(name).__file__)
+
+    @modal.method()
+    def meet(self, folder: str, count: int) -> int:
+        """Waits until so many processes have been here: no one container can answer alone."""
+        Path(folder, str(os.getpid())).touch()
+        while len(list(Path(folder).iterdir())) < count:
+            time.sleep(0.02)
+        return os.getpid()
+
+    @modal.method()
+    def cling(self, seconds: float) -> None:
+        """Goes on whatever it is told."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with contextlib.suppress(BaseException):
+                time.sleep(0.1)
+
+    @modal.method()
+    def leave(self, code: int) -> None:
+        """Ends the process as a crash in a library does."""
+        os._exit(code)
+
+    @modal.method()
+    def fail_twice(self, note: str) -> int:
+        with Path(note).open("a") as file:
+            file.write("x")
+        times = len(Path(note).read_text())
+        if times < 3:
+            raise ValueError(f"time {times}")
+        return times
+
+    @modal.method()
+    def leave_a_process(self) -> int:
+        """Starts a process in a session of its own and forgets it."""
+        script = "import os, time; os.setsid(); print(os.getpid(), flush=True); time.sleep(600)"
+        parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {script!r}])"
+        with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as started:
+            assert started.stdout is not None
+            return int(started.stdout.readline())
+
+    @modal.method()
+    def write(self, name: str, text: str, note: str, until: str) -> bool:
+        (Path(os.environ["CACHE"]) / name).write_text(text)
+        Path(note).touch()
+        while not Path(until).exists():
+            time.sleep(0.02)
+        modal.Volume.from_name("cache").commit()
+        return True
+
+    @modal.method()
+    def read(self, name: str, reload: bool) -> str | None:
+        if reload:
+            modal.Volume.from_name("cache").reload()
+        path = Path(os.environ["CACHE"]) / name
+        return path.read_text() if path.exists() else None
+
+    @modal.method()
+    def last_one(self) -> int:
+        modal.experimental.stop_fetching_inputs()
+        return os.getpid()
+
 
 class Broken:
     """Cannot start."""
@@ -83,7 +158,9 @@ class Broken:
 
 def make_app(cls: type = Sample, name: str = "sample", **settings: Any) -> tuple[modal.App, Any]:
     """An app with one class, and a handle on it."""
-    image = modal.Image.debian_slim(python_version="3.11").env({"FROM_IMAGE": "a b"})
+    image = modal.Image.debian_slim(python_version="3.11").env(
+        {"FROM_IMAGE": "a b", "CACHE": CACHE}
+    )
     image = image.add_local_python_source("sample_app")
     app = modal.App(name, include_source=False)
     served = app.cls(image=image, **settings)(cls)

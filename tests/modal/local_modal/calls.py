@@ -93,7 +93,7 @@ class Calls(Part):
 
         def look() -> list[tuple[int, api_pb2.FunctionGetOutputsItem]] | None:
             found = [(n, o) for n, o in call.outputs if n > after and first <= o.idx <= last]
-            return found or ([] if call.expired else None)
+            return found or None
 
         found = await self.state.changes.until(look, request.timeout) or []
         if request.clear_on_success:

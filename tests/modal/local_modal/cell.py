@@ -2,10 +2,10 @@
 
     python -I -S cell.py FOLDER COMMAND...
 
-Whatever the container's processes start, in whatever session, is a descendant of this process, which
-the kernel makes their parent when their own has gone. When the entry point ends, all are killed, as a
-container's end kills all that is in it. Commands come on stdin, a line each (`interrupt`, `kill`); when
-stdin ends because the service is gone, the container is killed.
+Whatever the container's processes start, in whatever session, is a descendant of this process: the
+kernel makes it their parent when their own has gone. When the entry point ends, all are killed, as
+a container's end kills all that is in it. Commands come on stdin, a line each (`interrupt`,
+`kill`); when stdin ends because the service is gone, the container is killed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -32,14 +33,13 @@ def obey(entry: int) -> None:
 def children() -> list[int]:
     """Processes whose parent this one is."""
     found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
+    for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            with open(f"/proc/{name}/stat") as stat:
-                fields = stat.read().rpartition(")")[2].split()
+            fields = stat.read_text(errors="replace").rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[1]) == os.getpid():
-            found.append(int(name))
+            found.append(int(stat.parent.name))
     return found
 
 
@@ -52,9 +52,9 @@ def main(folder: str, command: list[str]) -> int:
         os.environ,
         file_actions=[(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)],
     )
-    with open(f"{folder}/pid.new", "w") as file:
-        file.write(str(entry))
-    os.rename(f"{folder}/pid.new", f"{folder}/pid")
+    new = Path(folder) / "pid.new"
+    new.write_text(str(entry))
+    new.rename(Path(folder) / "pid")
     threading.Thread(target=obey, args=(entry,), daemon=True).start()
     code = None
     while code is None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
+from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
+from local_modal.faults import Faults
+from local_modal.rooms import bring
 from local_modal.service import Part, unary
-from local_modal.state import Container
+from local_modal.state import Container, Volume
 from local_modal.world import World
 
 HEARTBEAT_POLL_S = 10.0
@@ -70,13 +75,13 @@ class Containers(Part):
                 end = min(end, idle_end)
             if now >= poll_end:
                 return api_pb2.FunctionGetInputsResponse()
-            await self.state.changes.until(self._news, end - now)
+            await self.state.changes.until(partial(self._news, self.world.faults), end - now)
 
-    def _news(self) -> bool | None:
+    def _news(self, settings: Faults) -> bool | None:
         container = self.container
-        return (
-            True if container.function.waiting or container.stopping or container.killed else None
-        )
+        if container.function.waiting or container.stopping or container.killed:
+            return True
+        return None if self.world.faults is settings else True
 
     @unary
     async def FunctionPutOutputs(self, request: api_pb2.FunctionPutOutputsRequest) -> Empty:
@@ -98,6 +103,31 @@ class Containers(Part):
         self.state.call(request.function_call_id).data_out.extend(request.data_chunks)
         self.state.changes.announce()
         return Empty()
+
+    @unary
+    async def VolumeCommit(
+        self, request: api_pb2.VolumeCommitRequest
+    ) -> api_pb2.VolumeCommitResponse:
+        """Let others see what this container has written to a volume."""
+        volume, view = self._volume(request.volume_id)
+        for mount in self.container.function.definition.volume_mounts:
+            if mount.volume_id == volume.volume_id and mount.read_only:
+                raise GRPCError(Status.FAILED_PRECONDITION, "The volume is mounted read-only")
+        bring(view, volume.folder)
+        volume.commits += 1
+        return api_pb2.VolumeCommitResponse(skip_reload=True)
+
+    @unary
+    async def VolumeReload(self, request: api_pb2.VolumeReloadRequest) -> Empty:
+        """Let this container see what others have committed."""
+        volume, view = self._volume(request.volume_id)
+        bring(volume.folder, view)
+        return Empty()
+
+    def _volume(self, volume_id: str) -> tuple[Volume, Path]:
+        if volume_id not in self.container.volumes:
+            raise GRPCError(Status.FAILED_PRECONDITION, "The volume is not mounted here")
+        return self.state.volumes[volume_id], self.container.volumes[volume_id]
 
     @unary
     async def TaskResult(self, request: api_pb2.TaskResultRequest) -> Empty:

@@ -1,4 +1,4 @@
-"""What a test may ask and order, in process or by HTTP: one coroutine a command, JSON in and out."""
+"""What a test may ask and order, in process or by HTTP: a coroutine a command, JSON in and out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from aiohttp import web
 from google.protobuf.json_format import MessageToDict
 
 from local_modal.faults import Faults, ImageFailure
+from local_modal.scheduler import OUT_OF_MEMORY
 from local_modal.state import Container
 from local_modal.world import World
 
@@ -37,6 +38,7 @@ class Control:
         if changes.get("image_failure") is not None:
             changes["image_failure"] = ImageFailure(**changes["image_failure"])
         self.world.faults = dataclasses.replace(self.world.faults, **changes)
+        self.state.changes.announce()
 
     async def reset(self) -> None:
         """All faults gone, all apps ended, no container left; waits until it is so."""
@@ -74,10 +76,10 @@ class Control:
 
     async def kill(self, task_id: str) -> None:
         """SIGKILL a container's main process, as a crash does."""
-        self.world.scheduler.kill(self.state.containers[task_id], "killed by the test")
+        self.world.scheduler.crash(self.state.containers[task_id], "killed by the test")
 
     async def run_out_of_memory(self, task_id: str) -> None:
-        self.world.scheduler.kill(self.state.containers[task_id], "out of memory")
+        self.world.scheduler.crash(self.state.containers[task_id], OUT_OF_MEMORY)
 
     async def preempt(self, task_id: str) -> None:
         self.world.scheduler.preempt(self.state.containers[task_id])

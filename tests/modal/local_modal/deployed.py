@@ -35,6 +35,25 @@ class Deployed(Part):
         )
 
     @unary
+    async def AppGetOrCreate(
+        self, request: api_pb2.AppGetOrCreateRequest
+    ) -> api_pb2.AppGetOrCreateResponse:
+        environment = request.environment_name or "main"
+        app = self.state.deployment(environment, request.app_name)
+        if app is None:
+            if request.object_creation_type != api_pb2.OBJECT_CREATION_TYPE_CREATE_IF_MISSING:
+                raise GRPCError(Status.NOT_FOUND, f"App {request.app_name!r} not found")
+            app = App(
+                self.state.new_id("ap"),
+                request.app_name,
+                environment,
+                api_pb2.APP_STATE_DEPLOYED,
+                name=request.app_name,
+            )
+            self.state.apps[app.app_id] = app
+        return api_pb2.AppGetOrCreateResponse(app_id=app.app_id)
+
+    @unary
     async def AppGetLifecycle(self, request: Any) -> api_pb2.AppGetLifecycleResponse:
         app = self.state.app(request.app_id)
         return api_pb2.AppGetLifecycleResponse(lifecycle=lifecycle(app))

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grpclib.server import Server
 from modal_proto import api_pb2
 
 from local_modal import rooms
 from local_modal.functions import layout
+from local_modal.listener import Listener
 from local_modal.state import Container, Function
 
 if TYPE_CHECKING:
@@ -75,9 +75,10 @@ class Launcher:
         from local_modal.server import container_service
 
         folder, function = container.folder, container.function
-        variables = rooms.environment(self.world, function, container.task_id, folder)
+        rooms.mount_volumes(self.world, container)
+        variables = rooms.environment(self.world, container)
         (folder / "arguments").write_bytes(self._arguments(container).SerializeToString())
-        server = Server([container_service(self.world, container)])
+        server = Listener(container_service(self.world, container))
         await server.start(path=str(folder / "socket"))
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", str(CELL), str(folder)),
@@ -97,8 +98,7 @@ class Launcher:
         async for line in process.stdout:
             self.world.log(container, line.decode(errors="replace"))
         container.exit_code = await process.wait()
-        server.close()
-        await server.wait_closed()
+        await server.hang_up()
         shutil.rmtree(folder, ignore_errors=True)
 
     def interrupt(self, container: Container) -> None:

@@ -93,7 +93,7 @@ class Objects(Part):
     async def VolumeGetOrCreate(
         self, request: api_pb2.VolumeGetOrCreateRequest
     ) -> api_pb2.VolumeGetOrCreateResponse:
-        name = f"{request.environment_name}/{request.deployment_name}"
+        name = f"{request.environment_name or 'main'}/{request.deployment_name}"
         for volume in self.state.volumes.values():
             if request.deployment_name and volume.name == name:
                 break
@@ -116,17 +116,6 @@ class Objects(Part):
 
     @unary
     async def VolumeHeartbeat(self, request: api_pb2.VolumeHeartbeatRequest) -> Empty:
-        return Empty()
-
-    @unary
-    async def VolumeCommit(
-        self, request: api_pb2.VolumeCommitRequest
-    ) -> api_pb2.VolumeCommitResponse:
-        self.state.volumes[request.volume_id].commits += 1
-        return api_pb2.VolumeCommitResponse()
-
-    @unary
-    async def VolumeReload(self, request: api_pb2.VolumeReloadRequest) -> Empty:
         return Empty()
 
     @unary

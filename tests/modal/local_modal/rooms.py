@@ -2,8 +2,12 @@
 
 The interpreter is an environment of its own that sees the installed libraries, and of editable
 installs nothing: their `.pth` files are not read a second time. What a function did not mount is
-therefore missing, as it would be at Modal. Files lie under a root of their own, whose `/root` is the
-home, the working directory and the PYTHONPATH.
+therefore missing, as it would be at Modal. Files lie under a root of their own, whose `/root` is
+the home, the working directory and the PYTHONPATH.
+
+A container has no file system of its own. Where a variable of the environment is the mount path of
+a volume, it names the container's view of that volume instead. As at Modal, others see what is
+written there once it is committed, and a container sees what others have committed once it reloads.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from pathlib import Path
 
 from modal_proto import api_pb2
 
-from local_modal.state import Function
+from local_modal.state import Container, Function
 from local_modal.world import World
 
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -84,9 +88,9 @@ def _copied(world: World, function: Function) -> list[tuple[str, str]]:
     return found
 
 
-def environment(world: World, function: Function, task_id: str, folder: Path) -> dict[str, str]:
+def environment(world: World, container: Container) -> dict[str, str]:
     """What Modal gives a container, what the image and secrets add, and nothing of the client's."""
-    state = world.state
+    state, function, folder = world.state, container.function, container.folder
     root = make_root(world, function)
     variables = {
         "PATH": f"{state.folder / 'python' / 'bin'}:/usr/local/bin:/usr/bin:/bin",
@@ -98,7 +102,7 @@ def environment(world: World, function: Function, task_id: str, folder: Path) ->
         "MODAL_REGION": "local",
         "MODAL_ENVIRONMENT": state.apps[function.app_id].environment,
         "MODAL_IMAGE_ID": function.definition.image_id,
-        "MODAL_TASK_ID": task_id,
+        "MODAL_TASK_ID": container.task_id,
         "MODAL_IS_REMOTE": "1",
         "MODAL_SERVER_URL": f"unix://{folder / 'socket'}",
         "MODAL_CONTAINER_ARGUMENTS_PATH": str(folder / "arguments"),
@@ -111,4 +115,26 @@ def environment(world: World, function: Function, task_id: str, folder: Path) ->
                     variables[match[1]] = value
     for secret_id in function.definition.secret_ids:
         variables.update(state.secrets[secret_id])
-    return variables
+    seen = {m.mount_path: container.volumes[m.volume_id] for m in function.definition.volume_mounts}
+    return {name: str(seen.get(value, value)) for name, value in variables.items()}
+
+
+def mount_volumes(world: World, container: Container) -> None:
+    """Give a container its view of each of its volumes, as they are now."""
+    for mount in container.function.definition.volume_mounts:
+        view = container.folder / "volumes" / mount.volume_id
+        view.mkdir(parents=True)
+        container.volumes[mount.volume_id] = view
+        bring(world.state.volumes[mount.volume_id].folder, view)
+
+
+def bring(source: Path, target: Path) -> None:
+    """Copy what the target lacks or has in another version; each file appears as a whole."""
+    for path in sorted(source.rglob("*")):
+        there = target / path.relative_to(source)
+        if path.is_dir():
+            there.mkdir(parents=True, exist_ok=True)
+        elif not there.exists() or there.stat().st_mtime_ns != path.stat().st_mtime_ns:
+            new = there.with_name(there.name + ".coming")
+            shutil.copy2(path, new)
+            new.rename(there)

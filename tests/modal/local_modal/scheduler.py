@@ -21,6 +21,7 @@ from local_modal.world import World
 
 SCALEDOWN_S = 60.0
 RESULT = api_pb2.GenericResult
+OUT_OF_MEMORY = "out of memory"
 
 
 class Scheduler(Part):
@@ -156,6 +157,13 @@ class Scheduler(Part):
         container.killed = container.killed or why
         self.launcher.kill(container)
 
+    def crash(self, container: Container, why: str) -> None:
+        """End a container as if it had done so itself."""
+        container.crashed = True
+        if why == OUT_OF_MEMORY:
+            self.world.log(container, "Runner terminated: out of memory\n")
+        self.kill(container, why)
+
     def preempt(self, container: Container) -> None:
         """Interrupt a container, whose `@exit` may run; its inputs begin again elsewhere."""
         container.killed = container.killed or "preempted"
@@ -172,10 +180,10 @@ class Scheduler(Part):
         lost = list(container.inputs.values())
         for one in lost:
             self._release(one)
-        stopped = "preempted" in container.killed or bool(container.stopping and not lost)
+        asked = bool(container.killed or container.stopping)
         if container.start_result is not None and not container.ready_at:
             function.failed_starts += 1
-        elif not stopped and app.running and container.exit_code:
+        elif container.crashed or not asked:
             function.crashes += 1
         failure = self._given_up(app, container)
         if self.world.faults.lost_inputs_fail and lost:
@@ -207,7 +215,7 @@ class Scheduler(Part):
             return container.start_result
         if function.crashes <= faults.crashes:
             return None
-        if container.killed == "out of memory":
+        if container.killed == OUT_OF_MEMORY:
             return RESULT(
                 status=RESULT.GENERIC_STATUS_KERNEL_OOM_KILL,
                 exception="Container ran out of memory and was killed",
@@ -230,7 +238,7 @@ class Scheduler(Part):
         self.state.changes.announce()
 
     async def stop_app(self, app: App, why: str) -> None:
-        """End an app: its inputs are terminated, its containers ended after a moment's grace."""
+        """End an app: its inputs are terminated, its containers end, or are killed after a time."""
         if app.stopped_at:
             return
         app.state, app.stopped_at, app.stopped_why = api_pb2.APP_STATE_STOPPED, time.time(), why
@@ -238,11 +246,15 @@ class Scheduler(Part):
             status=RESULT.GENERIC_STATUS_TERMINATED,
             exception=f"App {app.app_id} is stopped: {why}",
         )
+        containers = self.state.live_containers(app.app_id)
+        at_rest = [c for c in containers if c.ready_at and not c.inputs]
         for one in list(self.state.inputs.values()):
             if one.call.function.app_id == app.app_id and not one.done:
                 self.answer(one, terminated)
-        for container in self.state.live_containers(app.app_id):
+        for container in containers:
             self.drain(container, why)
+            if container not in at_rest:
+                self.launcher.interrupt(container)
             self.spawn(self._end_in(container, self.world.faults.grace_s))
         self.state.changes.announce()
 

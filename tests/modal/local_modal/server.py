@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
 import tempfile
 import threading
@@ -14,7 +13,6 @@ from typing import Any
 from aiohttp import web
 from grpclib import GRPCError, Status
 from grpclib.events import RecvRequest, listen
-from grpclib.server import Server
 
 from local_modal.apps import Apps
 from local_modal.blobs import Blobs, blob_routes
@@ -25,6 +23,7 @@ from local_modal.deployed import Deployed
 from local_modal.driver import Driver
 from local_modal.faults import Faults
 from local_modal.functions import Functions
+from local_modal.listener import Listener
 from local_modal.objects import Objects
 from local_modal.scheduler import Scheduler
 from local_modal.service import Rest
@@ -62,7 +61,7 @@ class Service:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = 0
-        self.server: Server | None = None
+        self.server: Listener | None = None
         self.runner: web.AppRunner | None = None
         self.world: World
         self.control: Control
@@ -87,20 +86,17 @@ class Service:
         """Accept clients, always on the same port."""
         if self.server is not None:
             return
-        server = Server([ClientService(self.world)])
+        server = Listener(ClientService(self.world))
         listen(server, RecvRequest, self._receive)
         # The port of the first time is asked for again the next.
         await server.start("127.0.0.1", self.port)
-        assert server._server is not None
-        self.port = server._server.sockets[0].getsockname()[1]
+        self.port = server.port
         self.server = server
 
     async def deafen(self) -> None:
         """Refuse connections, and end those that there are."""
         if self.server is not None:
-            self.server.close()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.server.wait_closed(), 2)
+            await self.server.hang_up()
             self.server = None
 
     async def _receive(self, event: RecvRequest) -> None:

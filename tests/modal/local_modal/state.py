@@ -1,4 +1,4 @@
-"""What the service knows: apps, functions, calls with their inputs and outputs, containers, objects.
+"""What the service knows: apps, functions, calls, inputs, outputs, containers, objects.
 
 Plain records and look-ups. Who may change what, and when, is in the modules that serve the calls.
 """
@@ -160,6 +160,8 @@ class Container:
     let_go: set[str] = field(default_factory=set)  # Inputs that it has put an output for.
     stopping: str = ""  # Why it gets no more inputs.
     killed: str = ""  # Why it was killed, if it was.
+    crashed: bool = False  # Whether the kill is to count as a crash.
+    volumes: dict[str, Path] = field(default_factory=dict)  # Its own view of each, by id.
     start_result: api_pb2.GenericResult | None = None
     exit_code: int | None = None
     process: asyncio.subprocess.Process | None = None

@@ -1,0 +1,284 @@
+"""What goes wrong at Modal reaches the client as the table in `local_modal.driver` says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from local_modal import LocalModal
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def test_a_token_that_is_not_valid(local_modal: LocalModal) -> None:
+    import modal
+    import sample_app
+
+    local_modal.set_faults(refuse_tokens=True)
+    app, _ = sample_app.make_app()
+    with pytest.raises(modal.exception.AuthError, match="not valid"), app.run():
+        pass
+
+
+def test_an_image_that_does_not_build(
+    local_modal: LocalModal, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import modal
+    import sample_app
+
+    local_modal.fail_images("pip failed with exit code 1", log="ERROR: No matching version\n")
+    app, _ = sample_app.make_app()
+    with (
+        modal.enable_output(),
+        pytest.raises(modal.exception.ImageBuildError, match="pip failed with exit code 1"),
+        app.run(),
+    ):
+        pass
+    assert "No matching version" in capfd.readouterr().out
+    local_modal.fail_images()
+    with pytest.raises(modal.exception.ImageBuildError, match="View the build logs"), app.run():
+        pass
+    assert not any(one["running"] for one in local_modal.apps())
+
+
+def test_a_container_that_cannot_start(local_modal: LocalModal) -> None:
+    import sample_app
+
+    app, broken = sample_app.make_app(sample_app.Broken)
+    with app.run(), pytest.raises(RuntimeError, match="no device here"):
+        broken().work.remote()
+
+
+def test_preemption_begins_the_same_input_again(local_modal: LocalModal, tmp_path: Path) -> None:
+    import sample_app
+
+    note = tmp_path / "note"
+    app, sample = sample_app.make_app()
+    with app.run():
+        call = sample().sleep_at_first.spawn(60, str(note))
+        container = busy(local_modal, note)
+        local_modal.preempt(container["task_id"])
+        pid = call.get(timeout=30)
+    assert note.read_text().split() == [str(container["pid"]), str(pid)]
+    assert "left" in local_modal.output(container["task_id"])  # `@exit` ran.
+    assert local_modal.inputs()["deliveries"] >= 2
+
+
+def test_containers_that_keep_running_out_of_memory(
+    local_modal: LocalModal, tmp_path: Path
+) -> None:
+    import modal
+    import sample_app
+
+    local_modal.set_faults(crashes=1)
+    app, sample = sample_app.make_app()
+    with app.run():
+        call = sample().sleep.spawn(60, str(tmp_path / "note"))
+        for _ in range(2):
+            container = local_modal.wait_busy()
+            local_modal.run_out_of_memory(container["task_id"])
+            ended(local_modal, container["task_id"])
+        with pytest.raises(modal.exception.RemoteError, match="out of memory"):
+            call.get(timeout=30)
+    killed = [c for c in local_modal.containers(live=False) if c["killed"] == "out of memory"]
+    assert [c["exit_code"] for c in killed[-2:]] == [137, 137]
+
+
+def test_containers_that_keep_crashing(local_modal: LocalModal) -> None:
+    import modal
+    import sample_app
+
+    local_modal.set_faults(crashes=1)
+    app, sample = sample_app.make_app()
+    with app.run(), pytest.raises(modal.exception.RemoteError, match="keep crashing: exit code 3"):
+        sample().leave.remote(3)
+
+
+def test_a_lost_input(local_modal: LocalModal) -> None:
+    import modal
+    import sample_app
+
+    local_modal.set_faults(lost_inputs_fail=True)
+    app, sample = sample_app.make_app()
+    with app.run():
+        call = sample().sleep.spawn(60)
+        local_modal.kill(local_modal.wait_busy()["task_id"])
+        with pytest.raises(modal.exception.InternalFailure, match="was lost"):
+            call.get(timeout=30)
+
+
+def test_a_function_with_retries_tries_again(local_modal: LocalModal, tmp_path: Path) -> None:
+    import modal
+    import sample_app
+
+    retries = modal.Retries(max_retries=2, initial_delay=0.1, backoff_coefficient=1.0)
+    app, sample = sample_app.make_app(retries=retries)
+    with app.run():
+        for name, run in (
+            ("remote", lambda note: sample().fail_twice.remote(note)),
+            ("spawn", lambda note: sample().fail_twice.spawn(note).get(timeout=30)),
+            ("map", lambda note: next(iter(sample().fail_twice.map([note])))),
+        ):
+            note = tmp_path / name
+            assert run(str(note)) == 3, name
+            assert len(note.read_text()) == 3
+
+
+def test_an_output_that_has_expired(local_modal: LocalModal) -> None:
+    import modal
+    import sample_app
+
+    app, sample = sample_app.make_app()
+    with app.run():
+        call = sample().add.spawn(1)
+        assert call.get() == 1
+        local_modal.expire_outputs()
+        with pytest.raises(modal.exception.OutputExpiredError):
+            call.get(timeout=0.1)
+        local_modal.forget_calls()
+        with pytest.raises(modal.exception.NotFoundError, match="Function call"):
+            call.get(timeout=0.1)
+
+
+def test_what_is_too_large(local_modal: LocalModal) -> None:
+    import modal
+    import sample_app
+
+    local_modal.set_faults(max_blob_bytes=3 << 20)
+    app, sample = sample_app.make_app()
+    with app.run():
+        with pytest.raises(modal.exception.InvalidError, match="larger than the limit"):
+            sample().double.remote(bytes(2 << 20))  # Its result is.
+        with pytest.raises(modal.exception.InvalidError, match="larger than the limit"):
+            sample().double.remote(bytes(4 << 20))
+        assert sample().add.remote(1) == 1
+
+
+def test_an_app_that_is_stopped_from_outside(local_modal: LocalModal) -> None:
+    import modal
+    import sample_app
+
+    app, sample = sample_app.make_app()
+    with app.run():
+        call = sample().sleep.spawn(60)
+        container = local_modal.wait_busy()
+        local_modal.stop_app(container["app_id"])
+        with pytest.raises(modal.exception.RemoteError, match="stopped from outside"):
+            call.get(timeout=30)
+        with pytest.raises(modal.exception.ConflictError, match="is stopped"):
+            sample().add.remote(1)
+        assert local_modal.wait_containers(0) == []
+
+
+def test_a_call_that_is_cancelled(local_modal: LocalModal) -> None:
+    import modal
+    import sample_app
+
+    app, sample = sample_app.make_app()
+    with app.run():
+        call = sample().sleep.spawn(60)
+        pid = local_modal.wait_busy()["pid"]
+        call.cancel()
+        with pytest.raises(modal.exception.RemoteError):
+            call.get(timeout=30)
+        assert sample().whoami.remote()["pid"] == pid
+        call = sample().cling.spawn(60)
+        container = local_modal.wait_busy()
+        call.cancel(terminate_containers=True)
+        with pytest.raises(modal.exception.RemoteError, match="cancelled"):
+            call.get(timeout=30)
+        assert sample().whoami.remote()["pid"] != pid
+    assert ended(local_modal, container["task_id"])["exit_code"] == 137
+
+
+def test_nobody_listens(local_modal: LocalModal) -> None:
+    import modal
+    import sample_app
+
+    app, sample = sample_app.make_app()
+    with app.run():
+        assert sample().add.remote(1) == 1
+        local_modal.listening(False)
+        with pytest.raises(modal.exception.ConnectionError):
+            sample().add.remote(1)
+        local_modal.listening(True)
+        assert sample().add.remote(2) == 2
+
+
+CLIENT = """
+import sys, modal, sample_app
+app, sample = sample_app.make_app()
+with app.run():
+    sample().sleep.remote(600, sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_client_that_is_gone(
+    local_modal: LocalModal, tmp_path: Path, number: signal.Signals
+) -> None:
+    note = tmp_path / "note"
+    heard = {"MODAL_HEARTBEAT_INTERVAL": "0.2", "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-c", CLIENT, str(note)]
+    with subprocess.Popen(command, env=os.environ | heard, stderr=subprocess.DEVNULL) as client:
+        busy(local_modal, note)
+        client.send_signal(number)
+        client.wait(30)
+    local_modal.set_faults(heartbeat_timeout_s=1.0)
+    assert local_modal.wait_containers(0) == []
+    expected = "KEYBOARD_INTERRUPT" if number == signal.SIGINT else "its client was not heard of"
+    assert expected in local_modal.apps()[-1]["stopped_why"]
+
+
+def test_the_service_in_a_process_of_its_own(tmp_path: Path) -> None:
+    from local_modal import OverHttp
+
+    here = str(Path(__file__).parent)
+    variables = os.environ | {"PYTHONPATH": here}
+    command = [sys.executable, "-m", "local_modal"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables
+    ) as service:
+        assert service.stdout is not None
+        lines = iter(service.stdout.readline, "\n")
+        given = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
+        driver = OverHttp(given["LOCAL_MODAL_CONTROL"])
+        script = CLIENT.replace("sleep.remote(600, sys.argv[1])", "fail.remote('so be it')")
+        client = subprocess.run(
+            [sys.executable, "-c", script],
+            env=variables | given,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert "ValueError: so be it" in client.stderr
+        assert driver.wait_containers(0) == []
+        assert [one["answered"] for one in driver.containers(live=False)] == [1]
+        assert service.stdin is not None
+        service.stdin.close()
+        assert service.wait(30) == 0
+    assert not Path(given["MODAL_CONFIG_PATH"]).parent.exists()
+
+
+def busy(local_modal: LocalModal, note: Path) -> dict[str, object]:
+    """The container that has begun with the call that leaves the note."""
+    container = local_modal.wait_busy()
+    while not note.exists() or not note.read_text():
+        assert local_modal.wait_busy()
+    return container
+
+
+def ended(local_modal: LocalModal, task_id: str) -> dict[str, object]:
+    """Wait until a container has ended; what it was."""
+    while True:
+        (one,) = [c for c in local_modal.containers(live=False) if c["task_id"] == task_id]
+        if not one["live"]:
+            return one

@@ -363,3 +363,29 @@ class EvaluateConfig:
     task: TaskConfig = field(default_factory=TaskConfig)
     evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)
     kernel: Any = "???"
+
+
+@dataclass
+class CheckConfig:
+    """Three evaluations of a task's own reference: does this device judge, how fast, how dear?"""
+
+    gpu: GpuConfig = field(default_factory=GpuConfig)
+    task: TaskConfig = field(default_factory=TaskConfig)
+    evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)
+
+
+class DeployAction(StrEnum):
+    """What to do with the deployed app of a rented device; `list` looks at those of all."""
+
+    deploy = "deploy"
+    stop = "stop"
+    list = "list"
+
+
+@dataclass
+class DeployConfig:
+    """An app that outlives runs, so that its containers may still be warm for the next one."""
+
+    gpu: GpuConfig = field(default_factory=GpuConfig)
+    evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)
+    action: DeployAction = DeployAction.deploy

@@ -32,11 +32,21 @@ GROUPS: dict[str, type] = {
 LONGEST_PART = 80
 """Characters of a folder name made from overrides; file systems allow 255 bytes."""
 
-Schema = TypeVar("Schema", config.RunConfig, config.EvaluateConfig)
+ROOTS: dict[str, type] = {
+    "_config": config.RunConfig,
+    "_evaluate": config.EvaluateConfig,
+    "_check": config.CheckConfig,
+    "_deploy": config.DeployConfig,
+}
+"""What a program can be told, by the name that its own file begins with."""
+
+Schema = TypeVar(
+    "Schema", config.RunConfig, config.EvaluateConfig, config.CheckConfig, config.DeployConfig
+)
 
 
 def register(folder: Path) -> None:
-    """Store the schemas as `_config`, `_evaluate` and `<group>/_<group>`, and our resolvers.
+    """Store the schemas as in `ROOTS` and as `<group>/_<group>`, and our resolvers.
 
     `folder` is that of the configuration files; the help lists its choices.
     """
@@ -44,8 +54,8 @@ def register(folder: Path) -> None:
     from omegaconf import OmegaConf
 
     store = ConfigStore.instance()
-    store.store(name="_config", node=config.RunConfig)
-    store.store(name="_evaluate", node=config.EvaluateConfig)
+    for name, root in ROOTS.items():
+        store.store(name=name, node=root)
     for group, schema in GROUPS.items():
         store.store(group=group, name=f"_{group}", node=schema)
     OmegaConf.register_new_resolver("path_part", path_part, replace=True)

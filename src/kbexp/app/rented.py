@@ -54,21 +54,25 @@ class Bill:
 
 
 def await_device(
-    evaluator: Evaluator, budget: Budget, record: Callable[[Event], None], stop: Flag
+    evaluator: Evaluator,
+    budget: Budget,
+    record: Callable[[Event], None],
+    stop: Flag,
+    asked_s: float,
 ) -> None:
     """Wait for a rented device; the time that takes is no part of the budget's wall time.
 
+    `asked_s` is when it was asked for, by the monotonic clock.
     Returns early where the run is asked to stop. Raises the KbexpError that says why there will be
     no device.
     """
     if evaluator.billed_usd is None:
         return
     budget.charge_by(lambda: evaluator.billed_usd or 0.0)
-    began = time.monotonic()
     while not evaluator.wait_ready(POLL_S):
         if stop.is_set():
             return
-    record(DeviceReady(device=evaluator.device, seconds=time.monotonic() - began))
+    record(DeviceReady(device=evaluator.device, seconds=time.monotonic() - asked_s))
     budget.begin()
 
 
@@ -90,11 +94,11 @@ def estimate(config: RunConfig) -> str | None:
     if budget.gpu_usd is not None:
         limits.append((budget.gpu_usd, "by budget.gpu_usd"))
     usd, why = min(limits, default=(0.0, ""))
-    most = f"at most ${usd:.2f} {why}" if limits else "with no limit set"
+    most = f"at most ${usd:.3g} {why}" if limits else "with no limit set"
     each = "" if gpu.count == 1 else f" and container, of which there are up to {gpu.count}"
     return (
         f"gpu={gpu.name} costs ${price:.6f} a second{each} (${price * 3600:.2f} an hour, prices of "
         f"{gpu.price_date}). {kernels} evaluations in a row come to about "
-        f"${kernels * each_s * price:.2f}, the search to {most}; starting, waiting for the model "
+        f"${kernels * each_s * price:.3g}, the search to {most}; starting, waiting for the model "
         "and judging the best again cost too."
     )

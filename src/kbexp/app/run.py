@@ -152,6 +152,7 @@ class Run:
         self._record(RunStarted(about=about))
         if (text := estimate(config)) is not None:
             log.warning(text)
+        asked_s = time.monotonic()
         with closed as evaluator:
             # The evaluator warms up while the model's libraries are imported. The search begins
             # when both are done: what is timed on a CPU wants the CPU for itself.
@@ -159,7 +160,7 @@ class Run:
                 console.doing("warming the evaluator up, importing the libraries of the model")
             self._device = evaluator.device
             proposer = self._proposer(task)
-            await_device(evaluator, budget, self._record, self._stop.flag)
+            await_device(evaluator, budget, self._record, self._stop.flag, asked_s)
             outcome = self._searched(task, evaluator, proposer, budget, archive)
             outcome = self._after(task, others, evaluator, outcome)
             self._device = evaluator.device

@@ -33,8 +33,9 @@ def modal_session() -> Iterator[LocalModal]:
 
 @pytest.fixture
 def local_modal(modal_session: LocalModal) -> Iterator[LocalModal]:
-    """The service with no faults and no containers; what a test leaves is ended after it."""
+    """The service with no faults and no past; what a test leaves is ended after it."""
     modal_session.reset()
+    modal_session.forget()
     yield modal_session
     modal_session.reset()
     assert modal_session.containers() == []

@@ -66,6 +66,13 @@ class Sample:
         return os.getpid()
 
     @modal.method()
+    def mark(self, folder: str, number: int) -> int:
+        """Leaves a file of that name; takes long enough to be killed in between."""
+        Path(folder, str(number)).touch()
+        time.sleep(0.02)
+        return number
+
+    @modal.method()
     def sleep_at_first(self, seconds: float, note: str) -> int:
         """Sleeps only where the note does not say that it has begun before."""
         first = not Path(note).exists()

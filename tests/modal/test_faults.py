@@ -1,4 +1,4 @@
-"""What goes wrong at Modal reaches the client as the table in `local_modal.driver` says."""
+"""What goes wrong at Modal reaches the client as `local_modal.faults` says."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ def test_preemption_begins_the_same_input_again(local_modal: LocalModal, tmp_pat
         pid = call.get(timeout=30)
     assert note.read_text().split() == [str(container["pid"]), str(pid)]
     assert "left" in local_modal.output(container["task_id"])  # `@exit` ran.
-    assert local_modal.inputs()["deliveries"] >= 2
+    assert local_modal.inputs() == {"total": 1, "done": 1, "deliveries": 2}
 
 
 def test_containers_that_keep_running_out_of_memory(
@@ -88,7 +89,26 @@ def test_containers_that_keep_running_out_of_memory(
         with pytest.raises(modal.exception.RemoteError, match="out of memory"):
             call.get(timeout=30)
     killed = [c for c in local_modal.containers(live=False) if c["killed"] == "out of memory"]
-    assert [c["exit_code"] for c in killed[-2:]] == [137, 137]
+    assert [c["exit_code"] for c in killed] == [137, 137]
+
+
+def test_two_hundred_inputs_while_containers_are_killed(
+    local_modal: LocalModal, tmp_path: Path
+) -> None:
+    import sample_app
+
+    app, sample = sample_app.make_app(max_containers=4)
+    with app.run():
+        calls = [sample().mark.spawn(str(tmp_path), number) for number in range(200)]
+        for share in (40, 80, 120):
+            while len(list(tmp_path.iterdir())) < share:
+                time.sleep(0.01)
+            local_modal.kill(local_modal.wait_busy()["task_id"])
+        assert [call.get(timeout=60) for call in calls] == list(range(200))
+    assert local_modal.inputs()["done"] == local_modal.inputs()["total"] == 200
+    assert len(list(tmp_path.iterdir())) == 200
+    killed = [c for c in local_modal.containers(live=False) if c["killed"] == "killed by the test"]
+    assert len(killed) == 3
 
 
 def test_containers_that_keep_crashing(local_modal: LocalModal) -> None:
@@ -118,7 +138,7 @@ def test_a_function_with_retries_tries_again(local_modal: LocalModal, tmp_path: 
     import modal
     import sample_app
 
-    retries = modal.Retries(max_retries=2, initial_delay=0.1, backoff_coefficient=1.0)
+    retries = modal.Retries(max_retries=2, initial_delay=0.0, backoff_coefficient=1.0)
     app, sample = sample_app.make_app(retries=retries)
     with app.run():
         for name, run in (
@@ -129,6 +149,18 @@ def test_a_function_with_retries_tries_again(local_modal: LocalModal, tmp_path: 
             note = tmp_path / name
             assert run(str(note)) == 3, name
             assert len(note.read_text()) == 3
+
+
+def test_a_function_without_access_to_modal(local_modal: LocalModal) -> None:
+    import modal
+    import sample_app
+
+    local_modal.set_faults(refuse_untrusted=True)
+    app, sample = sample_app.make_app(restrict_modal_access=True)
+    with app.run():
+        assert sample().add.remote(1) == 1
+        with pytest.raises(modal.exception.PermissionDeniedError, match="no access to Modal"):
+            sample().last_one.remote()
 
 
 def test_an_output_that_has_expired(local_modal: LocalModal) -> None:
@@ -234,7 +266,7 @@ def test_a_client_that_is_gone(
     local_modal.set_faults(heartbeat_timeout_s=1.0)
     assert local_modal.wait_containers(0) == []
     expected = "KEYBOARD_INTERRUPT" if number == signal.SIGINT else "its client was not heard of"
-    assert expected in local_modal.apps()[-1]["stopped_why"]
+    assert expected in local_modal.apps()[0]["stopped_why"]
 
 
 def test_the_service_in_a_process_of_its_own(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 from grpclib import GRPCError, Status
+from grpclib.events import RecvRequest
 from modal_proto import api_pb2
 
 from local_modal.faults import Faults
@@ -20,6 +21,18 @@ from local_modal.world import World
 HEARTBEAT_POLL_S = 10.0
 INPUTS_POLL_S = 30.0
 
+ANSWERING = {
+    "ContainerHello",
+    "ContainerHeartbeat",
+    "FunctionGetInputs",
+    "FunctionPutOutputs",
+    "FunctionCallPutDataOut",
+    "FunctionGetDynamicConcurrency",
+    "TaskResult",
+    "BlobCreate",
+    "BlobGet",
+}
+
 
 class Containers(Part):
     """Calls of one container."""
@@ -27,6 +40,13 @@ class Containers(Part):
     def __init__(self, world: World, container: Container) -> None:
         super().__init__(world)
         self.container = container
+
+    async def guard(self, event: RecvRequest) -> None:
+        """Refuse what a function without access to Modal does not need to answer inputs."""
+        name = event.method_name.rpartition("/")[2]
+        untrusted = self.container.function.definition.untrusted
+        if untrusted and self.world.faults.refuse_untrusted and name not in ANSWERING:
+            event.method_func = _refuse
 
     @unary
     async def ContainerHello(self, request: Empty) -> Empty:
@@ -147,6 +167,10 @@ class Containers(Part):
         self, request: api_pb2.FunctionGetDynamicConcurrencyRequest
     ) -> api_pb2.FunctionGetDynamicConcurrencyResponse:
         return api_pb2.FunctionGetDynamicConcurrencyResponse(concurrency=request.target_concurrency)
+
+
+async def _refuse(stream: Any) -> None:
+    raise GRPCError(Status.PERMISSION_DENIED, "This function has no access to Modal")
 
 
 def killing() -> api_pb2.FunctionGetInputsResponse:

@@ -49,6 +49,18 @@ class Control:
         await self.state.changes.until(lambda: (not self.state.live_containers()) or None, 20)
         self.world.faults = Faults()
 
+    async def forget(self) -> None:
+        """Know nothing of what has ended, nor of volumes; images and files are kept."""
+        for records in (self.state.apps, self.state.functions, self.state.classes):
+            records.clear()
+        for records in (self.state.calls, self.state.inputs, self.state.containers):
+            records.clear()
+        for records in (self.state.volumes, self.state.secrets, self.state.blobs):
+            records.clear()
+        self.world.requests.clear()
+        self.world.unserved.clear()
+        self.world.errors.clear()
+
     async def listening(self, on: bool) -> None:
         await (self.listen() if on else self.deafen())
 

@@ -8,36 +8,7 @@ from typing import Any
 
 
 class Driver:
-    """Look at the service, and make things go wrong.
-
-    What the client raises (`modal.exception` where not said otherwise; G: how the real service words
-    it, or whether it does the same, is a guess; D: as its guide says; the rest follows from the
-    client's own code):
-
-    | fault | here | what the client raises |
-    |---|---|---|
-    | token not valid | `set_faults(refuse_tokens=True)` | `AuthError`, at the first call (G) |
-    | no token, unknown profile | environment | `AuthError`, by the client alone, at once |
-    | nobody listens | `listening(False)` | `ConnectionError`: after about a minute at the first call of a process, in a second or two once it was connected |
-    | no answer | `set_faults(silent=True)` | nothing, ever, for most calls |
-    | image does not build | `fail_images(text)` | `ImageBuildError` (a `RemoteError`), with the text if there is one; the log goes to `enable_output` |
-    | `@enter` or an import fails | the class | the exception itself, after a second try (D) |
-    | container crashes | `kill` | nothing: the input begins again (D) |
-    | crashes go on, ephemeral app | more than `crashes` | `RemoteError` (D, wording G) |
-    | the same, deployed app | `kill` | nothing: started again without end, ever slower (D) |
-    | crash loses its inputs | `set_faults(lost_inputs_fail=True)` | `InternalFailure` (G); with `retries` the client asks again |
-    | out of memory | `run_out_of_memory` | as a crash, exit code 137 (D); in the end `RemoteError` (wording G) |
-    | preemption | `preempt` | nothing: KeyboardInterrupt in the container, `@exit`, the input begins again (D) |
-    | function timeout | `timeout=`, `timeout_s` | `FunctionTimeoutError` (a `TimeoutError` of Modal's); `InputCancellation` in the container, which lives on if it lets go, else SIGINT, SIGKILL |
-    | waiting was too short | `get(timeout=)` | Python's `TimeoutError` |
-    | output expired | `expire_outputs` | `OutputExpiredError`, without text, once the timeout of `get` is over; never without one |
-    | call forgotten | `forget_calls` | `NotFoundError` (G) |
-    | argument too large | `max_blob_bytes` | `InvalidError` (G) |
-    | result too large | `max_blob_bytes` | `InvalidError`, raised in the container (G) |
-    | app stopped, client not heard of | `stop_app`, `heartbeat_timeout_s` | `RemoteError` for calls in flight (G); `ConflictError` (an `InvalidError`) for new ones (G) |
-    | call cancelled | `FunctionCall.cancel` | `RemoteError` |
-    | client killed | SIGKILL | the app ends `heartbeat_timeout_s` after the last heartbeat, the client sends one each `MODAL_HEARTBEAT_INTERVAL` (15 s) |
-    """
+    """Look at the service, and make things go wrong: `faults` says what a client makes of it."""
 
     def do(self, command: str, **arguments: Any) -> Any:
         """Carry out a command of `control.Control`."""
@@ -46,6 +17,10 @@ class Driver:
     def reset(self) -> None:
         """End all apps, take all faults back; returns when no container is left."""
         self.do("reset")
+
+    def forget(self) -> None:
+        """Know nothing more of what has ended; not while anything runs."""
+        self.do("forget")
 
     def set_faults(self, **changes: Any) -> None:
         """Change settings of `faults.Faults`, by name."""

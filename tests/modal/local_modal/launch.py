@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from grpclib.events import RecvRequest, listen
 from modal_proto import api_pb2
 
 from local_modal import rooms
@@ -78,7 +79,9 @@ class Launcher:
         rooms.mount_volumes(self.world, container)
         variables = rooms.environment(self.world, container)
         (folder / "arguments").write_bytes(self._arguments(container).SerializeToString())
-        server = Listener(container_service(self.world, container))
+        service = container_service(self.world, container)
+        server = Listener(service)
+        listen(server, RecvRequest, service.guard)
         await server.start(path=str(folder / "socket"))
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", str(CELL), str(folder)),

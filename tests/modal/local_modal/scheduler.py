@@ -132,10 +132,11 @@ class Scheduler(Part):
             self.start(function)
 
     def start(self, function: Function) -> None:
-        """Start a container; a deployed app's that keeps crashing waits before it does."""
+        """Start a container; in a deployed app after a wait, where the last ones crashed."""
         container = self.launcher.prepare(function)
         crashes = function.crashes + function.failed_starts
-        delay_s = min(0.1 * 2**crashes, 5.0) if crashes else 0.0
+        slower = crashes and self.state.apps[function.app_id].deployed
+        delay_s = min(0.1 * 2**crashes, 5.0) if slower else 0.0
         self.spawn(self.launcher.run(container, delay_s, self._ended))
 
     def idle_s(self, function: Function) -> float:

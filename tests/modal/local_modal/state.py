@@ -49,7 +49,9 @@ class Changes:
             if left <= 0:
                 return None
             try:
-                await asyncio.wait_for(event.wait(), left)
+                # Not wait_for, which in Python 3.11 can swallow being cancelled.
+                async with asyncio.timeout(left):
+                    await event.wait()
             except TimeoutError:
                 return look()
 

@@ -74,6 +74,13 @@ def make_app(gpu: GpuConfig, settings: EvaluatorConfig) -> Rented:
     return Rented(app, judge(GpuJudge if gpu.device_name else CpuJudge), builder)
 
 
+def deployed_app(gpu: GpuConfig) -> modal.App:
+    """Return the deployed app of a device; raises Modal's own NotFoundError where there is none."""
+    import modal
+
+    return modal.App.lookup(arguments.app_name(gpu))
+
+
 def deployed_handles(gpu: GpuConfig) -> Handles:
     """Return what can be called of the deployed app of a device.
 

@@ -91,6 +91,7 @@ def judge_arguments(gpu: GpuConfig, settings: EvaluatorConfig) -> dict[str, Any]
         **({"gpu": gpu.device_name} if gpu.device_name else {}),
         **_box(gpu.container),
         **_walls(),
+        "restrict_modal_access": True,
         "min_containers": 0 if gpu.deployed else 1,
         "max_containers": gpu.count,
         "scaledown_window": gpu.idle_timeout_s,
@@ -99,7 +100,11 @@ def judge_arguments(gpu: GpuConfig, settings: EvaluatorConfig) -> dict[str, Any]
 
 
 def builder_arguments(gpu: GpuConfig, settings: EvaluatorConfig) -> dict[str, Any]:
-    """Return the arguments of the class that compiles ahead, beside its image and volumes."""
+    """Return the arguments of the class that compiles ahead, beside its image and volumes.
+
+    It has to tell Modal that the volume has something new, so its access is not restricted; what
+    it compiles is walled in, and it compiles nothing where it could not be.
+    """
     return {
         **_box(gpu.container),
         **_walls(),
@@ -131,7 +136,7 @@ def _box(box: ContainerConfig) -> dict[str, Any]:
 
 
 def _walls() -> dict[str, Any]:
-    return {"block_network": True, "restrict_modal_access": True, "include_source": False}
+    return {"block_network": True, "include_source": False}
 
 
 def image_fingerprint(image: ImageConfig) -> str:

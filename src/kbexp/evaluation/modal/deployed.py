@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kbexp.config import EvaluatorConfig, GpuConfig
 from kbexp.errors import EvaluatorUnavailable
-from kbexp.evaluation.modal.app import deployed_handles, make_app
+from kbexp.evaluation.modal.app import deployed_app, deployed_handles, make_app
 from kbexp.evaluation.modal.arguments import app_name
 from kbexp.evaluation.modal.faults import fault_of
 
@@ -41,7 +41,7 @@ def find(gpu: GpuConfig) -> Found | None:
 
     with sentences(gpu):
         try:
-            app = modal.App.lookup(app_name(gpu))
+            app = deployed_app(gpu)
             judge = deployed_handles(replace(gpu, builders=0)).judge
             stats = judge.judge.get_current_stats()
         except modal.exception.NotFoundError:
@@ -55,7 +55,7 @@ def stop(gpu: GpuConfig) -> bool:
 
     with sentences(gpu):
         try:
-            app = modal.App.lookup(app_name(gpu))
+            app = deployed_app(gpu)
         except modal.exception.NotFoundError:
             return False
         app.stop()
@@ -83,4 +83,4 @@ def sentences(gpu: GpuConfig) -> Iterator[None]:
     try:
         yield
     except (Error, GRPCError) as error:
-        raise EvaluatorUnavailable(fault_of(error, gpu).text) from error
+        raise EvaluatorUnavailable(fault_of(error, gpu, starting=True).text) from error

@@ -8,6 +8,7 @@ container had is tried again under the same id, and an answer that comes twice i
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -32,6 +33,11 @@ from kbexp.kernel import Kernel
 from kbexp.task import Task
 from kbexp.verdict import Phase, Record, Status, Verdict
 from kbexp.worker.build import wants_build
+
+log = logging.getLogger(__name__)
+
+WAITING_S = 60.0
+"""Nothing is said of a container that is there sooner."""
 
 
 @dataclass(slots=True, eq=False)
@@ -221,10 +227,21 @@ class ModalEvaluator:
 
     def _greet(self, handles: Handles) -> None:
         """Have the first container started, and see that it can judge."""
-        answer = self._caller.ask(handles.judge.report, {}, self._judging)
+        waiting = threading.Timer(WAITING_S, self._tell_waiting)
+        waiting.daemon = True
+        waiting.start()
+        try:
+            answer = self._caller.ask(handles.judge.report, {}, self._judging)
+        finally:
+            waiting.cancel()
         if isinstance(answer, Fault):
             raise EvaluatorUnavailable(f"No container starts on Modal: {answer.text}")
         self._ready.set()
+
+    def _tell_waiting(self) -> None:
+        log.warning(
+            "Modal has not yet had a container for gpu=%s; it is waited for.", self._gpu.name
+        )
 
     def _judge(self, handles: Handles, job: Job) -> None:
         """Get one job its verdict."""

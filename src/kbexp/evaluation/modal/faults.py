@@ -20,8 +20,8 @@ class Fault:
     final: bool
 
 
-def fault_of(error: BaseException, gpu: GpuConfig) -> Fault:
-    """Return what an error that Modal's client raised comes to."""
+def fault_of(error: BaseException, gpu: GpuConfig, *, starting: bool = False) -> Fault:
+    """Return what an error that Modal's client raised comes to, while an app starts or later."""
     from modal import exception
 
     said = _words(error)
@@ -40,7 +40,7 @@ def fault_of(error: BaseException, gpu: GpuConfig) -> Fault:
                 "judge here with gpu=local or gpu=cpu.",
                 final=True,
             )
-        case exception.NotFoundError() if gpu.deployed:
+        case exception.NotFoundError() if gpu.deployed and starting:
             return Fault(
                 f"There is no deployed app {app_name(gpu)} on Modal: make it with `python "
                 f"scripts/deploy.py gpu={gpu.name}`, or leave out gpu.deployed=true.",

@@ -1,18 +1,14 @@
 """What a container may make this process do: nothing.
 
-Modal's client reads results with `pickle`, which runs what the bytes name. Results here are bytes
-objects and errors, so nothing else may be named: a container that a kernel has broken out into can
-send what it likes, and gets no hold on the machine where keys and results are.
+Modal's client reads results with `pickle`, which calls whatever the bytes name. Results here are
+bytes objects, and errors are only ever shown, so whatever is named becomes a `RemoteError`. A
+container that a kernel has broken out into can send what it likes: it gets no hold on the machine
+where keys and results are, and cannot pass for an error of Modal's own.
 """
 
 from __future__ import annotations
 
-import builtins
-from typing import Any
-
 from kbexp.errors import EvaluatorUnavailable
-
-ALLOWED_MODULES = ("modal.exception", "builtins")
 
 
 def guard_results() -> None:
@@ -20,36 +16,30 @@ def guard_results() -> None:
 
     Raises EvaluatorUnavailable where this version of Modal reads results in another way.
     """
+    import pickle
+
     from modal import _serialization
 
     reader = getattr(_serialization, "Unpickler", None)
-    if reader is None or not hasattr(reader, "find_class"):
+    if not (isinstance(reader, type) and issubclass(reader, pickle.Unpickler)):
         raise EvaluatorUnavailable(
             "This version of Modal reads results in a way that kbexp cannot restrict; install "
             "the version of constraints.txt."
         )
-    reader.find_class = _find_class
-    reader.persistent_load = _refuse
+    setattr(reader, "find_class", _remote_error)  # noqa: B010
+    setattr(reader, "persistent_load", _refuse)  # noqa: B010
 
 
-def _find_class(reader: object, module: str, name: str) -> Any:
-    """Return an exception's class, the only thing that an answer may name."""
+def _remote_error(reader: object, module: str, name: str) -> type[Exception]:
+    """Return what stands for everything that an answer names."""
+    from modal.exception import RemoteError
+
+    del reader, module, name
+    return RemoteError
+
+
+def _refuse(reader: object, name: object) -> object:
     import pickle
 
-    if module in ALLOWED_MODULES and "." not in name:
-        found: object = getattr(_module(module), name, None)
-        if isinstance(found, type) and issubclass(found, Exception):
-            return found
-    raise pickle.UnpicklingError(f"a container's answer names {module}.{name}"[:200])
-
-
-def _module(name: str) -> Any:
-    import modal.exception
-
-    return builtins if name == "builtins" else modal.exception
-
-
-def _refuse(reader: object, _: object) -> Any:
-    import pickle
-
+    del reader, name
     raise pickle.UnpicklingError("a container's answer names an object of Modal's")

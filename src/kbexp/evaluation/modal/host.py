@@ -27,7 +27,7 @@ from kbexp.evaluation.modal.arguments import BUILDS, NOT_SHIPPED, PACKAGE, sourc
 from kbexp.evaluation.modal.messages import Report
 from kbexp.evaluation.process import WorkerLost, WorkerProcess
 from kbexp.verdict import Record, Status
-from kbexp.worker.parcel import BadParcel, pack
+from kbexp.worker.parcel import pack
 from kbexp.worker.processes import clean_environment
 
 MOST_ANSWERS = 64
@@ -211,15 +211,16 @@ class Host:
 
 
 def _keep(built: Path, parcel: Path, commit: Callable[[], object]) -> bool:
-    """Put a build where other containers find it, at once and as a whole."""
+    """Put a build where other containers find it, at once and as a whole; false where not."""
     part = parcel.with_name(f"{parcel.name}.{os.environ.get('MODAL_TASK_ID', '')}.part")
     try:
         pack(built, part)
         part.rename(parcel)
         commit()
-    except (BadParcel, OSError) as error:
-        print(f"The build {parcel.name} is not kept: {error}", file=sys.stderr)
+    except Exception as error:  # whatever it is, the kernel can still be built elsewhere
+        print(f"The build {parcel.name} is not kept: {error}", file=sys.stderr, flush=True)
         part.unlink(missing_ok=True)
+        parcel.unlink(missing_ok=True)
         return False
     return True
 

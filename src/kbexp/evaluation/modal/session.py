@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from kbexp.config import EvaluatorConfig, GpuConfig
 from kbexp.errors import EvaluatorUnavailable, KbexpError
-from kbexp.evaluation.modal.app import Handles, deployed_handles, make_app
+from kbexp.evaluation.modal.app import Handles, deployed_app, deployed_handles, make_app
 from kbexp.evaluation.modal.faults import fault_of
 from kbexp.evaluation.modal.guard import guard_results
 
@@ -80,6 +80,7 @@ class Session:
         try:
             guard_results()
             if self._gpu.deployed:
+                self._app = deployed_app(self._gpu)
                 self._settle(deployed_handles(self._gpu))
                 return
             rented = make_app(self._gpu, self._settings)
@@ -90,7 +91,7 @@ class Session:
         except KbexpError as error:
             self._settle(error)
         except BaseException as error:
-            refusal = EvaluatorUnavailable(fault_of(error, self._gpu).text)
+            refusal = EvaluatorUnavailable(fault_of(error, self._gpu, starting=True).text)
             refusal.__cause__ = error
             self._settle(refusal)
 

@@ -150,7 +150,7 @@ def test_a_container_that_does_not_let_go_is_killed(local_modal: LocalModal) -> 
     import modal
     import sample_app
 
-    local_modal.set_faults(timeout_s=0.5, grace_s=0.5)
+    local_modal.set_faults(timeout_s=0.2, grace_s=0.2)
     app, sample = sample_app.make_app()
     with app.run():
         with pytest.raises(modal.exception.FunctionTimeoutError):

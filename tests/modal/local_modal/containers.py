@@ -12,7 +12,6 @@ from grpclib import GRPCError, Status
 from grpclib.events import RecvRequest
 from modal_proto import api_pb2
 
-from local_modal.faults import Faults
 from local_modal.rooms import bring
 from local_modal.service import Part, unary
 from local_modal.state import Container, Volume
@@ -95,13 +94,13 @@ class Containers(Part):
                 end = min(end, idle_end)
             if now >= poll_end:
                 return api_pb2.FunctionGetInputsResponse()
-            await self.state.changes.until(partial(self._news, self.world.faults), end - now)
+            await self.state.changes.until(partial(self._news, self.world.turn), end - now)
 
-    def _news(self, settings: Faults) -> bool | None:
+    def _news(self, turn: int) -> bool | None:
         container = self.container
         if container.function.waiting or container.stopping or container.killed:
             return True
-        return None if self.world.faults is settings else True
+        return None if self.world.turn == turn else True
 
     @unary
     async def FunctionPutOutputs(self, request: api_pb2.FunctionPutOutputsRequest) -> Empty:
@@ -128,13 +127,15 @@ class Containers(Part):
     async def VolumeCommit(
         self, request: api_pb2.VolumeCommitRequest
     ) -> api_pb2.VolumeCommitResponse:
-        """Let others see what this container has written to a volume."""
+        """Let others see what this container has written to a volume; nothing if read-only.
+
+        The client's own code commits every volume when a container ends, also those.
+        """
         volume, view = self._volume(request.volume_id)
-        for mount in self.container.function.definition.volume_mounts:
-            if mount.volume_id == volume.volume_id and mount.read_only:
-                raise GRPCError(Status.FAILED_PRECONDITION, "The volume is mounted read-only")
-        bring(view, volume.folder)
-        volume.commits += 1
+        mounts = self.container.function.definition.volume_mounts
+        if not any(m.volume_id == volume.volume_id and m.read_only for m in mounts):
+            bring(view, volume.folder)
+            volume.commits += 1
         return api_pb2.VolumeCommitResponse(skip_reload=True)
 
     @unary

@@ -38,7 +38,7 @@ class Control:
         if changes.get("image_failure") is not None:
             changes["image_failure"] = ImageFailure(**changes["image_failure"])
         self.world.faults = dataclasses.replace(self.world.faults, **changes)
-        self.state.changes.announce()
+        self.world.settings_changed()
 
     async def reset(self) -> None:
         """All faults gone, all apps ended, no container left; waits until it is so."""

@@ -9,7 +9,7 @@ Before anything runs
   no token; MODAL_PROFILE names no profile: AuthError by the client alone, at once.
   nobody listens: `listening(False)`: ConnectionError; after about a minute ("Could not connect to
     the Modal server.") at a process's first call, after 0.7 s once it was connected.
-  no answer: `silent`: nothing is raised, most calls wait for ever.
+  no answer: `silent`: nothing is raised, most calls wait for ever; all are answered afterwards.
   image does not build: `fail_images(text)`: ImageBuildError (a RemoteError), "Image build for im-…
     failed with the exception:" and the text; with no text, where to read the log. The log itself
     goes to `enable_output`. `status="TIMEOUT"` and `"TERMINATED"` have sentences of their own.
@@ -70,7 +70,7 @@ class Faults:
 
     image_failure: ImageFailure | None = None
     refuse_tokens: bool = False
-    silent: bool = False  # Takes requests of clients and does not answer them.
+    silent: bool = False  # Takes requests of clients and answers them when this is over.
     max_blob_bytes: int = 1 << 30
     lost_inputs_fail: bool = False  # A dead container's inputs fail instead of going elsewhere.
     crashes: int = 8  # In a row, of one function of an ephemeral app, that are put up with.

@@ -112,6 +112,7 @@ class Functions(Part):
     ) -> api_pb2.FunctionUpdateSchedulingParamsResponse:
         function = self.state.function(request.function_id)
         function.settings.MergeFrom(request.settings)
+        self.world.settings_changed()
         self.world.scheduler.reconcile(function)
         return api_pb2.FunctionUpdateSchedulingParamsResponse(current_settings=function.settings)
 

@@ -7,6 +7,8 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +51,6 @@ def container_service(world: World, container: Container) -> ContainerService:
 
 async def _unauthenticated(stream: Any) -> None:
     raise GRPCError(Status.UNAUTHENTICATED, "Token ID or secret is not valid")
-
-
-async def _never(stream: Any) -> None:
-    await asyncio.sleep(3600)
 
 
 class Service:
@@ -107,9 +105,17 @@ class Service:
             event.metadata.get("x-modal-token-secret"),
         )
         if self.world.faults.silent:
-            event.method_func = _never
+            event.method_func = partial(self._hold, event.method_func)
         elif self.world.faults.refuse_tokens or token != TOKEN:
             event.method_func = _unauthenticated
+
+    async def _hold(self, method: Callable[[Any], Awaitable[None]], stream: Any) -> None:
+        """Answer a call once the service is not silent any more."""
+        while not await self.world.state.changes.until(
+            lambda: (not self.world.faults.silent) or None, 60
+        ):
+            pass
+        await method(stream)
 
     async def _watch(self) -> None:
         """End ephemeral apps whose client has gone silent."""

@@ -44,6 +44,7 @@ class World:
     blob_url: str = ""
     unserved: list[str] = field(default_factory=list)  # Calls that nothing here answers.
     errors: list[str] = field(default_factory=list)  # Mistakes of the service itself.
+    turn: int = 0  # Goes up when settings change that containers wait by.
     requests: dict[str, int] = field(default_factory=dict)  # How often each call came.
     _entries: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     _scheduler: Scheduler | None = None
@@ -56,6 +57,11 @@ class World:
     @scheduler.setter
     def scheduler(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
+
+    def settings_changed(self) -> None:
+        """Have those look again who wait for as long as a setting says."""
+        self.turn += 1
+        self.state.changes.announce()
 
     def next_entry(self) -> int:
         """The number of the next output."""

@@ -49,6 +49,8 @@ def test_a_container_has_its_mounts_and_nothing_of_the_client(
     app, sample = sample_app.make_app()
     with app.run():
         seen = sample().whoami.remote()
+        with pytest.raises(ModuleNotFoundError, match="kbexp"):
+            sample().import_module.remote("kbexp")  # Installed in editable form, and not mounted.
     environment = seen["environment"]
     assert seen["file"] == f"{environment['HOME']}/sample_app.py"
     source = str(Path(kbexp.__file__).parent.parent)
@@ -57,16 +59,6 @@ def test_a_container_has_its_mounts_and_nothing_of_the_client(
     assert "SECRET_OF_THE_CLIENT" not in environment
     assert "MODAL_TOKEN_ID" not in environment
     assert "MODAL_TOKEN_SECRET" not in environment
-    with pytest.raises(ModuleNotFoundError):
-        run_in_a_container(local_modal)
-
-
-def run_in_a_container(local_modal: LocalModal) -> None:
-    import sample_app
-
-    app, sample = sample_app.make_app()
-    with app.run():
-        sample().import_module.remote("kbexp")
 
 
 def test_calls_of_every_kind(local_modal: LocalModal) -> None:

@@ -20,12 +20,17 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: end.set())
     if not sys.stdin.isatty():
-        threading.Thread(target=lambda: (sys.stdin.read(), end.set()), daemon=True).start()
+        threading.Thread(target=_wait_for_stdin, args=(end,), daemon=True).start()
     with LocalModal() as service:
         for name, value in service.environment.items():
             print(f"export {name}={value}", flush=True)
         print(flush=True)
         end.wait()
+
+
+def _wait_for_stdin(end: threading.Event) -> None:
+    sys.stdin.read()
+    end.set()
 
 
 if __name__ == "__main__":

@@ -61,12 +61,14 @@ def main(folder: str, command: list[str]) -> int:
         pid, status = os.waitpid(-1, 0)
         if pid == entry:
             code = os.waitstatus_to_exitcode(status)
-    while left := children():
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
+    # Whoever has ended is reaped as it comes: the first process of a PID namespace is not gone
+    # before all others in it are, and some of those may be this process's to reap.
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            for pid in children():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            os.waitpid(-1, 0)
     return code if code >= 0 else 128 - code
 
 

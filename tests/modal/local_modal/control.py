@@ -51,11 +51,10 @@ class Control:
 
     async def forget(self) -> None:
         """Know nothing of what has ended, nor of volumes; images and files are kept."""
-        for records in (self.state.apps, self.state.functions, self.state.classes):
-            records.clear()
-        for records in (self.state.calls, self.state.inputs, self.state.containers):
-            records.clear()
-        for records in (self.state.volumes, self.state.secrets, self.state.blobs):
+        state = self.state
+        past: list[dict[str, Any]] = [state.apps, state.functions, state.classes, state.calls]
+        past += [state.inputs, state.containers, state.volumes, state.secrets, state.blobs]
+        for records in past:
             records.clear()
         self.world.requests.clear()
         self.world.unserved.clear()

@@ -25,7 +25,7 @@ class Listener(Server):
     @property
     def port(self) -> int:
         """The TCP port that it listens on."""
-        assert self._server is not None
+        assert isinstance(self._server, asyncio.Server)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def hang_up(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from kernels import FORWARD, KERNEL, TASK, kernel, quick
+from kernels import KERNEL, TASK, compiled_kernel, kernel, quick
 
 from kbexp.errors import TaskError
 from kbexp.kernel import Kernel
@@ -107,28 +107,7 @@ def test_an_honest_kernel_is_timed(worker: Worker, task: Task) -> None:
 
 
 def test_a_compiled_kernel_is_built_once(worker: Worker, task: Task) -> None:
-    source = FORWARD.format(
-        body="y = torch.empty_like(x)\n        LIB.run(ctypes.c_void_p(x.data_ptr()), "
-        "ctypes.c_void_p(self.weight.data_ptr()), ctypes.c_void_p(y.data_ptr()), "
-        "ctypes.c_long(x.shape[0]), ctypes.c_long(x.shape[1]))\n        return y"
-    )
-    code = r"""
-#include <math.h>
-extern "C" void run(const float *x, const float *w, float *y, long n, long m) {
-  for (long i = 0; i < n; i++) {
-    float top = -INFINITY, sum = 0;
-    for (long j = 0; j < m; j++) top = fmaxf(top, x[i * m + j] * w[j]);
-    for (long j = 0; j < m; j++) sum += y[i * m + j] = expf(x[i * m + j] * w[j] - top);
-    for (long j = 0; j < m; j++) y[i * m + j] /= sum;
-  }
-}
-"""
-    prelude = (
-        "import ctypes\nfrom torch.utils.cpp_extension import load_inline\n"
-        f"LIB = ctypes.CDLL(load_inline('small', cpp_sources=[{code!r}], "
-        "is_python_module=False, no_implicit_headers=True))\n"
-    )
-    built = Kernel(prelude + source)
+    built = compiled_kernel()
     before = worker.builds_made
     first = worker.evaluate(task, built)
     again = worker.evaluate(task, built)

@@ -125,7 +125,8 @@ class Host:
         elif walled:
             said = self._ask({**order, "ahead": request["ahead"]})
             if said.get("built"):
-                answer["build"] = _keep(Path(said["built"]), parcel, commit) and key
+                kept = _keep(Path(said["built"]), parcel, commit)
+                answer["build"] = key if kept else None
             elif "built" not in said:
                 answer = {"id": name, **said}
         return {**answer, "container": asdict(self.report())}

@@ -16,6 +16,22 @@ import modal
 import modal.experimental
 
 CACHE = "/cache"
+NAMESPACE = """
+import ctypes, os, time
+new_user, new_pid = 0x10000000, 0x20000000
+if ctypes.CDLL(None).unshare(new_user | new_pid):
+    print(flush=True)
+    raise SystemExit
+pids = []
+for _ in range(2):
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(600)
+    pids.append(pid)
+print(*pids, flush=True)
+os.close(1)
+os.waitpid(-1, 0)
+"""
 
 
 class Sample:
@@ -128,6 +144,16 @@ class Sample:
         with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as started:
             assert started.stdout is not None
             return int(started.stdout.readline())
+
+    @modal.method()
+    def leave_a_namespace(self) -> list[int]:
+        """Starts processes that share a PID namespace in which their parent is not.
+
+        The first of them ends only when the others have been reaped. Empty where not allowed.
+        """
+        started = subprocess.Popen([sys.executable, "-c", NAMESPACE], stdout=subprocess.PIPE)
+        assert started.stdout is not None
+        return [int(pid) for pid in started.stdout.readline().split()]
 
     @modal.method()
     def write(self, name: str, text: str, note: str, until: str) -> bool:

@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 from kernels import quick
+from local_modal.driver import Driver
 
 from kbexp.config import ContainerConfig, EvaluatorConfig, GpuConfig, ImageConfig, Provider
 from kbexp.evaluation.modal.evaluator import ModalEvaluator
 from kbexp.kernel import Kernel
+
+SLOW_S = 0.06
+"""A kernel that waits so long in every call is judged for a second or two."""
 
 SOFTMAX = """
 import time, torch
@@ -67,3 +71,8 @@ def soon(true: Callable[[], object], timeout_s: float = 30.0) -> bool:
             return False
         pause.wait(0.05)
     return True
+
+
+def alive(modal: Driver) -> set[str]:
+    """Return the names of the containers that live."""
+    return {container["task_id"] for container in modal.containers()}

@@ -194,14 +194,15 @@ def test_an_app_that_is_stopped_from_outside(local_modal: LocalModal) -> None:
         assert local_modal.wait_containers(0) == []
 
 
-def test_a_call_that_is_cancelled(local_modal: LocalModal) -> None:
+def test_a_call_that_is_cancelled(local_modal: LocalModal, tmp_path: Path) -> None:
     import modal
     import sample_app
 
     app, sample = sample_app.make_app()
     with app.run():
-        call = sample().sleep.spawn(60)
-        pid = local_modal.wait_busy()["pid"]
+        note = tmp_path / "note"
+        call = sample().sleep.spawn(60, str(note))
+        pid = busy(local_modal, note)["pid"]
         call.cancel()
         with pytest.raises(modal.exception.RemoteError):
             call.get(timeout=30)

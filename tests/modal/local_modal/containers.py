@@ -55,12 +55,15 @@ class Containers(Part):
     async def ContainerHeartbeat(
         self, request: api_pb2.ContainerHeartbeatRequest
     ) -> api_pb2.ContainerHeartbeatResponse:
-        """Wait for something to cancel, which the container then hears of at once."""
+        """Wait for something to cancel, which the container then hears of at once.
+
+        It is told again, a second later by the client's own pause, until it lets go: the first
+        time comes to nothing where the input is only on its way to it.
+        """
         container = self.container
         ids = await self.state.changes.until(lambda: container.cancelled or None, HEARTBEAT_POLL_S)
         if not ids:
             return api_pb2.ContainerHeartbeatResponse()
-        container.cancelled = []
         return api_pb2.ContainerHeartbeatResponse(
             cancel_input_event=api_pb2.CancelInputEvent(input_ids=ids)
         )
@@ -106,6 +109,7 @@ class Containers(Part):
     async def FunctionPutOutputs(self, request: api_pb2.FunctionPutOutputsRequest) -> Empty:
         for item in request.outputs:
             self.container.let_go.add(item.input_id)
+            self.container.cancelled.discard(item.input_id)
             one = self.container.inputs.get(item.input_id)
             if one is None or one.retry_count != item.retry_count:
                 continue  # Answered meanwhile: too late, or of a stopped app.

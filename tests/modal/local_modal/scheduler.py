@@ -51,6 +51,7 @@ class Scheduler(Part):
         one.container, one.started_at = container, time.time()
         one.deliveries += 1
         container.let_go.discard(one.input_id)
+        container.cancelled.discard(one.input_id)
         container.inputs[one.input_id] = one
         container.idle_since = 0.0
         timeout_s = self.world.faults.timeout_s or function.timeout_s
@@ -88,7 +89,7 @@ class Scheduler(Part):
     def cancel(self, one: Input) -> None:
         """Have a container interrupt an input at its next heartbeat, which is at once."""
         if one.container is not None:
-            one.container.cancelled.append(one.input_id)
+            one.container.cancelled.add(one.input_id)
             self.state.changes.announce()
 
     def _late(self, one: Input, timeout_s: float) -> None:

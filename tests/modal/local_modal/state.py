@@ -158,7 +158,7 @@ class Container:
     idle_since: float = 0.0
     inputs: dict[str, Input] = field(default_factory=dict)
     answered: int = 0
-    cancelled: list[str] = field(default_factory=list)
+    cancelled: set[str] = field(default_factory=set)  # Inputs to interrupt, until it lets go.
     let_go: set[str] = field(default_factory=set)  # Inputs that it has put an output for.
     stopping: str = ""  # Why it gets no more inputs.
     killed: str = ""  # Why it was killed, if it was.

@@ -122,7 +122,7 @@ def test_each_limit_says_that_it_is_spent(
 
 
 def test_no_limits_are_never_spent() -> None:
-    spending = Spending(10**6, 10**6, 1e9, 1e9, 10**6, 0, 0, 1e9, 1e9, 1e9)
+    spending = Spending(10**6, 10**6, 1e9, 1e9, 10**6, 0, 0, 1e9, 1e9, 1e9, 1e9)
     budget = Budget(limits(), gpu_usd_per_s=1.0)
     assert budget.exhausted(spending) is None
     assert budget.room(spending, calls=10**6, evaluations=10**6)

@@ -15,7 +15,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kbexp.app import configuration
 from kbexp.app.configuration import GROUPS, choices, path_part, telling_first, typed
-from kbexp.config import EvaluateConfig, EvaluatorConfig, Policy, Provider, RunConfig, SizeClass
+from kbexp.config import (
+    CheckConfig,
+    DeployConfig,
+    EvaluateConfig,
+    EvaluatorConfig,
+    Policy,
+    Provider,
+    RunConfig,
+    SizeClass,
+)
 from kbexp.errors import KbexpError
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -32,6 +41,8 @@ PRESETS = [(group, name) for group in ("experiment", "debug") for name in choice
 MODAL_NAMES = {
     "T4", "L4", "A10", "L40S", "A100-40GB", "A100-80GB", "H100", "H100!", "H200", "B200",
 }  # fmt: skip
+
+NOT_GPUS = ("cpu", "local", "modal_cpu")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -115,10 +126,13 @@ def test_a_policy_that_is_none_is_refused() -> None:
         typed(composed("evaluator.policy=none_at_all"), RunConfig)
 
 
-@pytest.mark.parametrize("name", [n for n in choices(CONF, "gpu") if n not in ("cpu", "local")])
+@pytest.mark.parametrize("name", [n for n in choices(CONF, "gpu") if n not in NOT_GPUS])
 def test_a_rented_gpu_says_what_it_is_and_what_it_costs(name: str) -> None:
     gpu = typed(composed(f"gpu={name}"), RunConfig).gpu
     assert gpu.provider is Provider.modal
+    assert gpu.builders > 0
+    assert gpu.price_usd_per_s < gpu.usd_per_s < 1.5 * gpu.price_usd_per_s
+    assert gpu.container.image.base.startswith("nvidia/cuda:")
     assert gpu.sizes is SizeClass.gpu
     assert gpu.device_name in MODAL_NAMES
     assert 0 < gpu.price_usd_per_s < 0.01
@@ -134,6 +148,27 @@ def test_a_rented_gpu_says_what_it_is_and_what_it_costs(name: str) -> None:
     assert peaks["fp32"] < peaks["fp16"] <= peaks["int8"]
     if float(gpu.compute_capability) >= 8:
         assert peaks["fp32"] < peaks["tf32"] < peaks["bf16"] == peaks["fp16"]
+
+
+def test_a_rented_processor_is_cheaper_than_any_rented_gpu() -> None:
+    gpu = typed(composed("gpu=modal_cpu"), RunConfig).gpu
+    assert gpu.provider is Provider.modal
+    assert gpu.is_cpu
+    assert (gpu.device_name, gpu.container.image.base) == ("", "")
+    assert gpu.price_date
+    assert gpu.source
+    cheapest = min(
+        typed(composed(f"gpu={name}"), RunConfig).gpu.usd_per_s
+        for name in choices(CONF, "gpu")
+        if name not in NOT_GPUS
+    )
+    assert 0 < gpu.usd_per_s < cheapest
+
+
+@pytest.mark.parametrize("root", ["check_evaluator", "deploy"])
+def test_the_other_roots_compose(root: str) -> None:
+    schema = CheckConfig if root == "check_evaluator" else DeployConfig
+    assert typed(composed("gpu=l4", root=root), schema).gpu.name == "l4"
 
 
 def test_the_evaluate_root_has_the_same_choices() -> None:

@@ -159,7 +159,9 @@ def test_a_missing_key_costs_nothing_and_is_named(
 def test_what_cannot_work_is_refused_before_anything_starts(
     command_line: Any, result_of: Any, tmp_path: Path, setting: str, code: int
 ) -> None:
-    done = command_line("run.py", setting, f"hydra.run.dir={tmp_path}/r")
+    # Whoever has a token of Modal's is not to use it here.
+    none = {"MODAL_CONFIG_PATH": str(tmp_path / "none"), "MODAL_TOKEN_ID": "", "MODAL_PROFILE": ""}
+    done = command_line("run.py", setting, f"hydra.run.dir={tmp_path}/r", env=none)
     assert (done.returncode, len(done.stderr.splitlines())) == (code, 1)
     assert result_of(tmp_path / "r")["state"] == "failed"
     assert not (tmp_path / "r" / "journal.jsonl").exists()

@@ -27,7 +27,7 @@ from kbexp.evaluation.modal.calls import Caller, Closed
 from kbexp.evaluation.modal.faults import Fault
 from kbexp.evaluation.modal.ledger import Ledger
 from kbexp.evaluation.modal.messages import Report
-from kbexp.evaluation.modal.session import Session
+from kbexp.evaluation.modal.session import Session, check_token
 from kbexp.evaluation.process import named_error
 from kbexp.kernel import Kernel
 from kbexp.task import Task
@@ -82,7 +82,8 @@ Jobs = queue.Queue[Job | None]
 class ModalEvaluator:
     """Judges kernels in up to `gpu.count` containers, each with a device of its own.
 
-    `complete` is applied to every verdict.
+    `complete` is applied to every verdict. Raises KbexpError for settings with which no container
+    can be asked for, and where there is no token.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class ModalEvaluator:
         complete: Callable[[Verdict], Verdict] = lambda verdict: verdict,
     ) -> None:
         arguments.check(gpu)
+        check_token(gpu)
         self._gpu = gpu
         self._settings = settings
         self._complete = complete

@@ -28,6 +28,16 @@ QUIET_S = 4.0
 BUILDING_S = 15.0
 
 
+def check_token(gpu: GpuConfig) -> None:
+    """Raise EvaluatorUnavailable where it is clear without a network that Modal will not do."""
+    import modal
+
+    try:
+        modal.Client.from_env()
+    except modal.exception.Error as error:
+        raise EvaluatorUnavailable(fault_of(error, gpu, starting=True).text) from error
+
+
 class Session:
     """An app of Modal's in a thread of its own; an ephemeral one runs as long as the session.
 

@@ -15,7 +15,7 @@ from kbexp.config import ContainerConfig, EvaluatorConfig, GpuConfig, ImageConfi
 from kbexp.evaluation.modal.evaluator import ModalEvaluator
 from kbexp.kernel import Kernel
 
-SLOW_S = 0.06
+SLOW_S = 0.2
 """A kernel that waits so long in every call is judged for a second or two."""
 
 SOFTMAX = """

@@ -25,7 +25,7 @@ def test_an_app_that_is_stopped_from_outside(local_modal: LocalModal) -> None:
     with opened() as evaluator:
         running = evaluator.submit(SMALL, softmax("stopped", SLOW_S))
         waiting = evaluator.submit(SMALL, softmax("waits"))
-        busy = local_modal.wait_busy()
+        busy = local_modal.wait_busy(60)
         local_modal.stop_app(busy["app_id"])
         for future in (running, waiting):
             with pytest.raises(EvaluatorUnavailable, match="stopped from outside"):

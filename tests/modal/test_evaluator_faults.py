@@ -28,7 +28,7 @@ def lasting(modal_session: LocalModal) -> Iterator[ModalEvaluator]:
     with opened() as evaluator:
         assert evaluator.evaluate(SMALL, softmax("first")).correct
         yield evaluator
-    assert modal_session.containers() == []
+    assert modal_session.wait_containers(0) == []
     assert modal_session.record()["errors"] == []
 
 
@@ -49,7 +49,7 @@ def judged_despite(
 ) -> tuple[str, str]:
     """Judge a kernel to which something happens; the containers before and after."""
     future = evaluator.submit(SMALL, softmax(mark, SLOW_S))
-    before = str(modal.wait_busy()["task_id"])
+    before = str(modal.wait_busy(60)["task_id"])
     inputs = modal.inputs()["total"]
     happen(before)
     verdict = future.result(timeout=90)

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from kbexp.config import GpuConfig
+from kbexp.config import GpuConfig, Provider
 from kbexp.errors import KbexpError
 
 CPU_LANGUAGES = ("torch", "c", "cpp")
@@ -71,12 +71,12 @@ class DeviceFacts:
 
 
 def device_facts(config: GpuConfig) -> DeviceFacts:
-    """Return what the settings say of a device, and of a CPU what this machine says of itself."""
-    on_cpu = config.is_cpu
-    cores, features, model = _this_cpu() if on_cpu else (0, (), "")
+    """Return what the settings say of a device, and of this machine's CPU what it says itself."""
+    here = Provider(config.provider) is Provider.cpu
+    cores, features, model = _this_cpu() if here else (0, (), "")
     return DeviceFacts(
         name=config.device_name or model or config.name,
-        kind="cpu" if on_cpu else "cuda",
+        kind="cpu" if config.is_cpu else "cuda",
         compute_capability=config.compute_capability,
         memory_bytes=config.memory_bytes,
         memory_bytes_per_s=config.memory_bytes_per_s,

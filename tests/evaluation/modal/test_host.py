@@ -212,6 +212,14 @@ def test_a_worker_that_does_not_start_is_said_and_the_container_retires(
     assert answer["container"]["retiring"]
 
 
+def test_the_oldest_builds_make_room(tmp_path: Path) -> None:
+    for age, name in enumerate(("newest", "middle", "oldest")):
+        (tmp_path / name).write_bytes(b"x" * 100)
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    host_module.prune(tmp_path, 250)
+    assert {path.name for path in tmp_path.iterdir()} == {"newest", "middle"}
+
+
 def test_a_device_answers_or_does_not() -> None:
     assert device_answers("cpu", "raise SystemExit(1)")
     assert device_answers("cuda:0", "import sys; assert sys.argv[1] == 'cuda:0'")

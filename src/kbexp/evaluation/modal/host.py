@@ -33,6 +33,9 @@ from kbexp.worker.processes import clean_environment
 MOST_ANSWERS = 64
 """Answers that are kept, so that an input that comes a second time is not judged again."""
 
+MAX_BUILDS_BYTES = 16 * 2**30
+"""Of the volume; Modal charges for what lies there."""
+
 PROBE_TIMEOUT_S = 120.0
 PROBE = "import sys, torch; torch.ones(8, device=sys.argv[1]).sum().item()"
 
@@ -217,6 +220,7 @@ def _keep(built: Path, parcel: Path, commit: Callable[[], object]) -> bool:
     try:
         pack(built, part)
         part.rename(parcel)
+        prune(parcel.parent)
         commit()
     except Exception as error:  # whatever it is, the kernel can still be built elsewhere
         print(f"The build {parcel.name} is not kept: {error}", file=sys.stderr, flush=True)
@@ -224,6 +228,16 @@ def _keep(built: Path, parcel: Path, commit: Callable[[], object]) -> bool:
         parcel.unlink(missing_ok=True)
         return False
     return True
+
+
+def prune(folder: Path, most_bytes: int = MAX_BUILDS_BYTES) -> None:
+    """Delete the oldest builds, above so many bytes."""
+    total = 0
+    found = [path for path in folder.iterdir() if path.is_file()]
+    for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
+        total += path.stat().st_size
+        if total > most_bytes:
+            path.unlink(missing_ok=True)
 
 
 def device_answers(device: str, command: str = PROBE) -> bool:

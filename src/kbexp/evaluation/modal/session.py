@@ -22,18 +22,25 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 30.0
+ABANDON_TIMEOUT_S = 2.0
 QUIET_S = 4.0
 """Nothing is said of a start that is quicker than this."""
 
 BUILDING_S = 15.0
 
+CREDENTIALS = ("token_id", "token_secret", "oauth_refresh_token", "oauth_client_id")
+"""Settings of Modal's client, one of which is there where anybody has set it up."""
+
 
 def check_token(gpu: GpuConfig) -> None:
-    """Raise EvaluatorUnavailable where it is clear without a network that Modal will not do."""
+    """Raise EvaluatorUnavailable where there is no token; that needs no network."""
     import modal
+    from modal.config import config
 
+    if any(config.get(name) for name in CREDENTIALS):
+        return
     try:
-        modal.Client.from_env()
+        modal.Client.from_env()  # It says why there is none, before it connects.
     except modal.exception.Error as error:
         raise EvaluatorUnavailable(fault_of(error, gpu, starting=True).text) from error
 
@@ -71,8 +78,10 @@ class Session:
     def close(self) -> None:
         """End an ephemeral app and its containers; leave a deployed one as it is."""
         self._closing.set()
+        runs = self._ready.done()
         self._settle(EvaluatorUnavailable("The evaluator was closed."))
-        self._thread.join(CLOSE_TIMEOUT_S)
+        # An image that is still being built is not waited for: without heartbeats its app ends.
+        self._thread.join(CLOSE_TIMEOUT_S if runs else ABANDON_TIMEOUT_S)
 
     def stopped_from_outside(self) -> bool:
         """Whether the app is known to have been stopped by somebody else."""

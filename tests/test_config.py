@@ -131,7 +131,7 @@ def test_a_rented_gpu_says_what_it_is_and_what_it_costs(name: str) -> None:
     gpu = typed(composed(f"gpu={name}"), RunConfig).gpu
     assert gpu.provider is Provider.modal
     assert gpu.builders > 0
-    assert gpu.price_usd_per_s < gpu.usd_per_s < 1.5 * gpu.price_usd_per_s
+    assert gpu.price_usd_per_s < gpu.usd_per_s < 2 * gpu.price_usd_per_s
     assert gpu.container.image.base.startswith("nvidia/cuda:")
     assert gpu.sizes is SizeClass.gpu
     assert gpu.device_name in MODAL_NAMES

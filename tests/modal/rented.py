@@ -76,3 +76,15 @@ def soon(true: Callable[[], object], timeout_s: float = 30.0) -> bool:
 def alive(modal: Driver) -> set[str]:
     """Return the names of the containers that live."""
     return {container["task_id"] for container in modal.containers()}
+
+
+def busy(modal: Driver) -> dict[str, Any]:
+    """Wait until a container works on an evaluation, and return it."""
+    found: list[dict[str, Any]] = []
+
+    def look() -> bool:
+        found[:] = [one for one in modal.containers() if one["working_on"]]
+        return bool(found)
+
+    assert soon(look, 60), "no container works on anything"
+    return found[0]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from kernels import TASK, compiled_kernel, quick
-from rented import SLOW_S, alive, opened, rented, softmax, soon, unguarded  # noqa: F401
+from rented import SLOW_S, alive, busy, opened, rented, softmax, soon, unguarded  # noqa: F401
 
 from kbexp.errors import EvaluatorUnavailable
 from kbexp.evaluation import open_evaluator
@@ -25,8 +25,7 @@ def test_an_app_that_is_stopped_from_outside(local_modal: LocalModal) -> None:
     with opened() as evaluator:
         running = evaluator.submit(SMALL, softmax("stopped", SLOW_S))
         waiting = evaluator.submit(SMALL, softmax("waits"))
-        busy = local_modal.wait_busy(60)
-        local_modal.stop_app(busy["app_id"])
+        local_modal.stop_app(busy(local_modal)["app_id"])
         for future in (running, waiting):
             with pytest.raises(EvaluatorUnavailable, match="stopped from outside"):
                 future.result(timeout=60)
@@ -80,7 +79,7 @@ def test_a_fault_that_no_retry_mends_ends_with_the_limit_of_tries(
         local_modal.set_faults(lost_inputs_fail=True)
         future = evaluator.submit(SMALL, softmax("cursed", SLOW_S))
         for _ in range(2):
-            name = local_modal.wait_busy(60)["task_id"]
+            name = busy(local_modal)["task_id"]
             local_modal.kill(name)
             assert soon(lambda name=name: name not in alive(local_modal))
         verdict = future.result(timeout=60)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from kernels import TASK
-from rented import SLOW_S, alive, opened, softmax, soon, unguarded  # noqa: F401
+from rented import SLOW_S, alive, busy, opened, softmax, soon, unguarded  # noqa: F401
 
 from kbexp.evaluation.modal import calls
 from kbexp.evaluation.modal.evaluator import ModalEvaluator
@@ -49,7 +49,7 @@ def judged_despite(
 ) -> tuple[str, str]:
     """Judge a kernel to which something happens; the containers before and after."""
     future = evaluator.submit(SMALL, softmax(mark, SLOW_S))
-    before = str(modal.wait_busy(60)["task_id"])
+    before = str(busy(modal)["task_id"])
     inputs = modal.inputs()["total"]
     happen(before)
     verdict = future.result(timeout=90)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from kernels import TASK, quick
-from rented import opened, rented, softmax, unguarded  # noqa: F401
+from rented import busy, opened, rented, softmax, unguarded  # noqa: F401
 
 from kbexp.config import EvaluatorConfig
 from kbexp.errors import EvaluatorUnavailable
@@ -50,7 +50,7 @@ def test_closing_cancels_what_waits_and_leaves_no_container(local_modal: LocalMo
         evaluator.evaluate(SMALL, softmax("first"))
         running = evaluator.submit(SMALL, softmax("running", wait_s=0.3))
         waiting = evaluator.submit(SMALL, softmax("waiting"))
-        local_modal.wait_busy(60)
+        busy(local_modal)
     assert waiting.cancelled()
     with pytest.raises(EvaluatorUnavailable, match="closed"):
         running.result(timeout=30)
@@ -76,7 +76,7 @@ def test_a_deployed_app_stays_warm_between_evaluators(
     # What nobody waits for is dropped, and the container judges on.
     with open_evaluator(settings, quick()) as evaluator:
         evaluator.submit(SMALL, softmax("dropped", wait_s=0.5))
-        local_modal.wait_busy(60)
+        busy(local_modal)
     with open_evaluator(settings, quick()) as evaluator:
         assert evaluator.evaluate(SMALL, softmax("next")).environment["container"] == seen[0]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from rented import soon
+from rented import busy, soon
 
 if TYPE_CHECKING:
     from local_modal import LocalModal
@@ -125,7 +125,7 @@ def test_a_client_that_is_killed_leaves_no_container(
     local_modal.set_faults(heartbeat_timeout_s=3.0, grace_s=0.5)
     env = local_modal.environment | {"MODAL_HEARTBEAT_INTERVAL": "1"}
     process = start(repository, tmp_path / "run", env, "budget.evaluations=50")
-    local_modal.wait_busy(90)
+    busy(local_modal)
     process.kill()
     process.communicate()
     assert soon(lambda: local_modal.containers() == [], 60)

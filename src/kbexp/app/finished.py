@@ -92,7 +92,7 @@ def _settled(summary: RunSummary, config: RunConfig) -> bool:
         return False
     names = [
         str(name)
-        for name in chosen_baselines(config.baselines, config.gpu.provider)
+        for name in chosen_baselines(config.baselines, config.gpu)
         if name is not Baseline.eager
     ]
     verdicts = [again.verdict for again in summary.confirmations]

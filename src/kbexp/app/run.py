@@ -160,6 +160,8 @@ class Run:
                 console.doing("warming the evaluator up, importing the libraries of the model")
             self._device = evaluator.device
             proposer = self._proposer(task)
+            if console is not None and evaluator.billed_usd is not None:
+                console.doing(f"waiting for a container of gpu={config.gpu.name}")
             await_device(evaluator, budget, self._record, self._stop.flag, asked_s)
             outcome = self._searched(task, evaluator, proposer, budget, archive)
             outcome = self._after(task, others, evaluator, outcome)

@@ -110,3 +110,17 @@ def test_a_block_that_ends_before_its_flushes_is_rejected() -> None:
     agreement = compare_clocks(clock(0.05, 0.01), reference, flush_ms=0.1)
     assert agreement.rejected
     assert "before its calls and the flushes" in str(agreement)
+
+
+def test_a_wait_that_may_be_the_work_counts_as_a_whole() -> None:
+    kernel, reference = Clock(), Clock()
+    for _ in range(8):
+        kernel.add(0.01, 0.11)
+        reference.add(4.0, 4.1)
+        kernel.given_ms.append(4.0)
+        reference.given_ms.append(4.0)
+    assert compare_clocks(kernel, reference).charged_ms == 0
+    kernel.whole = True
+    agreement = compare_clocks(kernel, reference)
+    assert agreement.charged_ms == 4.0
+    assert not agreement.rejected

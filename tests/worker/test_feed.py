@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import torch
@@ -93,3 +94,37 @@ def test_a_runner_that_writes_to_its_inputs_is_seen() -> None:
     assert feed.overwritten
     feed.freshen(0)
     assert stands(feed, arena, 0)
+
+
+def test_what_cannot_be_mixed_is_renewed_by_the_generator() -> None:
+    generator = torch.Generator().manual_seed(5)
+    trials = [Trial([torch.randint(0, 9, (500,), generator=generator)], [torch.zeros(4)])] * 2
+    layout = Layout((leaf_of(trials[0].inputs[0]),), (leaf_of(trials[0].expected[0]),))
+    arena, _ = create_host(layout, 3)
+    assert not Feed(arena, trials, random.Random(1)).can_renew
+    feed = Feed(
+        arena,
+        trials,
+        random.Random(1),
+        lambda: [torch.randint(100, 1000, (500,), generator=generator)],
+    )
+    assert feed.can_renew
+    seen = []
+    for _ in range(3):
+        feed.renew(0)
+        assert stands(feed, arena, 0)
+        assert not feed.content(0).plain
+        seen.append(arena.inputs(0)[0].clone())
+    assert all((one != other).float().mean() > 0.7 for one, other in itertools.pairwise(seen))
+
+
+def test_a_spoilt_slot_is_known_to_be_so_once_it_is_settled() -> None:
+    feed, arena = fed([trial(1), trial(2)])
+    feed.freshen(0)
+    before = [tensor.clone() for tensor in feed.content(0).inputs()]
+    feed.spoil(0)
+    assert all(torch.equal(a, b) for a, b in zip(before, feed.content(0).inputs(), strict=True))
+    assert not torch.equal(before[0], arena.inputs(0)[0])
+    assert feed.settle(0)
+    assert stands(feed, arena, 0)
+    assert not feed.settle(0)

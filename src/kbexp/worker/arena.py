@@ -157,6 +157,7 @@ def create_host(layout: Layout, slots: int) -> tuple[Arena, int]:
     size = layout.slot_bytes * slots
     fd = os.memfd_create("kbexp-arena", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, size)
+    os.fchmod(fd, 0o600)  # A runner needs no right but that of the descriptor it is lent.
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return open_host(layout, slots, fd), fd
 

@@ -52,13 +52,15 @@ FEWEST = 6
 class Clock:
     """One side's blocks: reported and judged time of one call, and the wait for outputs, in ms.
 
-    `strided` is the runner's word that an output does not lie in the order of its elements.
+    `strided` is the runner's word that an output does not lie in the order of its elements. `whole`
+    says that the wait for outputs may be the work itself, and counts as a whole.
     """
 
     reported_ms: list[float] = field(default_factory=list)
     judged_ms: list[float] = field(default_factory=list)
     given_ms: list[float] = field(default_factory=list)
     strided: bool = False
+    whole: bool = False
 
     def add(self, reported_ms: float, judged_ms: float) -> None:
         """Take in one block: the runner's figure for a call, and the judge's."""
@@ -142,14 +144,16 @@ def compare_clocks(
     """
     reported_ms = statistics.median(kernel.reported_ms)
     unreported_ms = _beyond(kernel.around_ms(), reference.around_ms())
-    unreported_ms += _beyond(kernel.given_ms, reference.given_ms)
+    given_ms = [0.0] * len(kernel.given_ms) if kernel.whole else reference.given_ms
+    unreported_ms += _beyond(kernel.given_ms, given_ms)
     around_ms = _certainly_more(kernel.around_ms(), reference.around_ms())
-    giving_ms = _certainly_more(kernel.given_ms, reference.given_ms)
+    giving_ms = _certainly_more(kernel.given_ms, given_ms)
     limit_ms = REJECTED_SHARE * reported_ms + REJECTED_MS
     early = flush_ms > 0 and max(kernel.around_ms()) < TOO_EARLY_SHARE * flush_ms
     # Another order of elements takes longer to copy: work that was left over, and so charged, but
     # in the open.
-    hidden_ms = around_ms if kernel.strided else around_ms + giving_ms
+    in_the_open = kernel.strided or kernel.whole
+    hidden_ms = around_ms if in_the_open else around_ms + giving_ms
     rejected = hidden_ms > limit_ms and not contended and stolen < STOLEN_SHARE
     least_ms = CHARGED_MS["cuda" if flush_ms else "cpu"] + stolen * reported_ms
     return Agreement(reported_ms, unreported_ms, early or rejected, early, least_ms)

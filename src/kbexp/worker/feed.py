@@ -8,7 +8,8 @@ slot holds when it wants to know the answer.
 
 Whoever works on single elements or rows could still keep its answers and work out the changes
 alone. So before a kernel is called faster, it is called on slots that were written anew as a
-whole: a mixture of two sets of inputs with weights that are drawn for that call.
+whole: a mixture of two sets of inputs with weights that are drawn for that call, or, where there
+is nothing to mix (indices, labels, masks), a new set from the task's generator.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from __future__ import annotations
 import functools
 import math
 import random
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kbexp.worker.arena import Arena
@@ -117,13 +119,21 @@ class Feed:
     its slot filled anew.
     """
 
-    def __init__(self, arena: Arena, trials: list[Trial], chance: random.Random) -> None:
+    def __init__(
+        self,
+        arena: Arena,
+        trials: list[Trial],
+        chance: random.Random,
+        more: Callable[[], list[torch.Tensor]] | None = None,
+    ) -> None:
         import torch
 
         self.overwritten = False
         self._arena = arena
         self._trials = trials
         self._random = chance
+        self._more = more
+        self._spoilt: dict[int, Change] = {}
         self._generator = torch.Generator().manual_seed(chance.getrandbits(63))
         self._contents: dict[int, Content] = {}
 
@@ -134,8 +144,10 @@ class Feed:
 
     @property
     def can_renew(self) -> bool:
-        """True where there are two trials, and something in them that can be mixed."""
-        return len(self._trials) > 1 and any(self._powers)
+        """True where there are two trials with something to mix, or a generator of new inputs."""
+        if any(self._powers):
+            return len(self._trials) > 1
+        return self._more is not None
 
     def fill(self, slot: int, trial: Trial) -> None:
         """Write a trial's inputs into a slot."""
@@ -151,19 +163,36 @@ class Feed:
         self._change_some(slot)
 
     def _change_some(self, slot: int) -> None:
-        content = self._contents[slot]
+        self._contents[slot].changes.append(self._write_change(slot))
+
+    def _write_change(self, slot: int) -> Change:
         change = self._change(self._random.choice(self._trials))
         for place, places, values in zip(
             self._arena.inputs(slot), change.places, change.values, strict=True
         ):
             place.view(-1)[places] = values
-        content.changes.append(change)
+        return change
+
+    def spoil(self, slot: int) -> None:
+        """Change what stands in a slot after the call on it, until `settle` not in its content."""
+        self._spoilt[slot] = self._write_change(slot)
+
+    def settle(self, slot: int) -> bool:
+        """Have a slot's content be what stands there; return whether it was spoilt."""
+        change = self._spoilt.pop(slot, None)
+        if change is not None:
+            self._contents[slot].changes.append(change)
+        return change is not None
 
     def renew(self, slot: int) -> None:
         """Write values into a slot of which none was in any slot before, as far as can be."""
-        first, other = self._random.sample(self._trials, 2)
-        angle = self._random.uniform(LEAST_ANGLE, math.pi / 2 - LEAST_ANGLE)
-        content = Content(first, Mixture(other, angle, self._powers))
+        if any(self._powers):
+            first, other = self._random.sample(self._trials, 2)
+            angle = self._random.uniform(LEAST_ANGLE, math.pi / 2 - LEAST_ANGLE)
+            content = Content(first, Mixture(other, angle, self._powers))
+        else:
+            assert self._more is not None
+            content = Content(replace(self._trials[0], inputs=self._more(), expected=[]))
         for place, tensor in zip(self._arena.inputs(slot), content.inputs(), strict=True):
             place.copy_(tensor)
         self._contents[slot] = content
@@ -172,6 +201,7 @@ class Feed:
     def forget(self) -> None:
         """Have every slot filled anew before it is used again."""
         self._contents.clear()
+        self._spoilt.clear()
 
     def content(self, slot: int) -> Content:
         """Return what a slot held when it was last filled or changed here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 
@@ -46,12 +47,36 @@ def _device_bytes(device: str) -> int:
     return int(free * DEVICE_SHARE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HostArena:
-    """An arena in an anonymous file, and the file's descriptor."""
+    """An arena in an anonymous file, the file's descriptor, and the one that is lent with it."""
 
     arena: Arena
     fd: int
+    lent: int | None = None
+
+    def lend(self) -> int:
+        """Return a descriptor of its own for one evaluation.
+
+        The position in a file, its flags and locks belong to what was opened and not to the file:
+        lent again, they would tell a kernel what one before it had left there.
+        """
+        self.lent = os.open(f"/proc/self/fd/{self.fd}", os.O_RDWR | os.O_CLOEXEC)
+        return self.lent
+
+    def take_back(self) -> None:
+        """Close the lent descriptor."""
+        if self.lent is not None:
+            os.close(self.lent)
+            self.lent = None
+
+    def wipe(self) -> None:
+        """Have nothing in it, nor in what the system keeps of it, that a runner wrote."""
+        self.arena.wipe()
+        with contextlib.suppress(OSError):  # a system that knows none for such files
+            for name in os.listxattr(self.fd):
+                os.removexattr(self.fd, name)
+        os.utime(self.fd, ns=(0, 0))
 
 
 class Lending:
@@ -101,14 +126,14 @@ class Lending:
                 return arena, handle, ()
         host = self._host(layout, slots)
         self._lent.append(host)
-        return host.arena, None, (host.fd,)
+        return host.arena, None, (host.lend(),)
 
     def _host(self, layout: Layout, slots: int) -> HostArena:
         """Return an arena of zeros, a kept one where one fits."""
         while self._kept:
             host = self._kept.pop()
             if host.arena.layout == layout and host.arena.slots == slots:
-                host.arena.wipe()
+                host.wipe()
                 return host
             os.close(host.fd)
         return HostArena(*create_host(layout, slots))
@@ -125,6 +150,7 @@ class Lending:
         self.settle()
         for lent in self._lent:
             if isinstance(lent, HostArena):
+                lent.take_back()
                 self._kept.append(lent)
             else:
                 lent.close()

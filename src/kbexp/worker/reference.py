@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,8 @@ class Problem:
 
     `init` and `weights` are constructor arguments and the seed to construct under; `tree` is the
     arguments of `forward` less their tensors; numbers among them are the same in all trials.
-    `varied` are trials with other inputs than the task's generator makes.
+    `varied` are trials with other inputs than the task's generator makes; `more` makes further
+    inputs with it.
     """
 
     init: dict[str, Any]
@@ -46,6 +47,7 @@ class Problem:
     trials: list[Trial]
     model: Call
     varied: list[Trial] = field(default_factory=list)
+    more: Callable[[], list[torch.Tensor]] | None = None
 
     def outputs(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         """Call the reference on inputs, which it may overwrite, as a later call may its outputs."""
@@ -114,7 +116,7 @@ class Reference:
         weights = next(seeds)
         model = self.model(init, weights)
         tree, inputs = self.inputs(next(seeds))
-        problem = Problem(init, weights, tree, [], model)
+        problem = Problem(init, weights, tree, [], model, more=lambda: self.inputs(next(seeds))[1])
         while True:
             expected = problem.answers([tensor.clone() for tensor in inputs])
             problem.trials.append(Trial(inputs, expected))

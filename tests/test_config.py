@@ -215,7 +215,7 @@ def test_a_metric_is_a_name_a_path_or_a_path_with_arguments(override: str, metri
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("seed=1,task=softmax", "seed=1_task=softmax"),
+        ("seed=1,task=softmax", "seed-1_task-softmax"),
         ("kernelbench/1/23", "kernelbench_1_23"),
         ("../../etc", "etc"),
         ("", "default"),

@@ -12,7 +12,12 @@ from kbexp.summary import RunSummary
 from kbexp.verdict import Interval, Phase, Status, Verdict
 
 
-def said(metrics: dict[str, float], environment: dict[str, str], metric: str = "speedup") -> str:
+def said(
+    metrics: dict[str, float],
+    environment: dict[str, str],
+    metric: str = "speedup",
+    number: int | None = 0,
+) -> str:
     verdict = Verdict(
         kernel_id="k",
         task_id="t",
@@ -26,7 +31,7 @@ def said(metrics: dict[str, float], environment: dict[str, str], metric: str = "
         metrics=metrics,
         environment=environment,
     )
-    begun = EvaluationBegun(kernel_id="k", source="", number=0)
+    begun = EvaluationBegun(kernel_id="k", source="", number=number)
     result = Result(
         state="complete",
         reason="Done.",
@@ -59,3 +64,9 @@ def test_what_was_maximised_is_named_with_its_unit() -> None:
     first = said({"peak_host_bytes": 2.0**29}, {}, "peak_memory").splitlines()[0]
     assert "peak_memory 2/GiB (512 MiB) is the best; 2x the reference's speed" in first
     assert "speedup 2" not in said({}, {})
+
+
+def test_the_reference_is_never_called_faster_than_itself() -> None:
+    first = said({}, {}, number=None).splitlines()[0]
+    assert "no kernel came out faster than the reference" in first
+    assert "x the reference's speed" not in first

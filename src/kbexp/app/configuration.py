@@ -88,7 +88,8 @@ def telling_first(overrides: str) -> str:
 
 def path_part(text: object) -> str:
     """Return a text as one part of a path: safe characters only, of bounded length."""
-    safe = re.sub(r"[^A-Za-z0-9._=+-]+", "_", str(text)).strip("._")
+    # No "=": a folder's name can then be given on a command line as it is.
+    safe = re.sub(r"[^A-Za-z0-9._+-]+", "_", str(text).replace("=", "-")).strip("._")
     return safe[:LONGEST_PART] or "default"
 
 

@@ -56,6 +56,11 @@ def _speed(best: Winner) -> str:
     searched = best.searched.verdict.speedup
     if best.confirmed is not None and searched is not None:
         known = f"confirmed, {known}; {searched.value:.3g}x when searched"
+    if best.searched.number is None:
+        return (
+            "no kernel came out faster than the reference, which is the best itself: judged "
+            f"against itself, it has {speedup.value:.3g}x its own speed ({known})"
+        )
     if speedup.low <= 1.0:
         return (
             f"no kernel is surely faster than the reference; the best, "

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from kbexp.candidate import Proposal
+from kbexp.candidate import Usage
 from kbexp.config import BudgetConfig
 from kbexp.errors import KbexpError
 from kbexp.events import (
@@ -20,6 +20,7 @@ from kbexp.events import (
     Event,
     ProposalReceived,
     RunStarted,
+    SummaryWritten,
     VerdictReached,
 )
 from kbexp.verdict import Verdict
@@ -29,7 +30,8 @@ from kbexp.verdict import Verdict
 class Spending:
     """What a run has used so far.
 
-    `proposals` counts answered calls, failed ones too; `evaluations` counts kernels that have a
+    `proposals` counts answered calls for kernels, failed ones too, but no summaries, which cost
+    tokens and dollars all the same; `evaluations` counts kernels that have a
     verdict, each once, however often it was judged; confirmations and baselines are none of them.
     `device_s` is the time that all of these spent on building, correctness and timing, without
     their time in a queue. `wall_s` adds up the time
@@ -56,7 +58,10 @@ class Spending:
             self.wall_s += max(0.0, event.time - self._last_time)
         self._last_time = event.time
         if isinstance(event, ProposalReceived):
-            self._add_call(event.proposal)
+            self.proposals += 1
+            self._add_call(event.proposal.usage, failed=bool(event.proposal.error))
+        elif isinstance(event, SummaryWritten):
+            self._add_call(event.summary.usage, failed=bool(event.summary.error))
         elif isinstance(event, VerdictReached):
             self._add_evaluation(event.verdict)
         elif isinstance(event, Confirmed) or (
@@ -64,16 +69,14 @@ class Spending:
         ):
             self.device_s += device_seconds(event.verdict)
 
-    def _add_call(self, proposal: Proposal) -> None:
-        usage = proposal.usage
-        self.proposals += 1
+    def _add_call(self, usage: Usage, *, failed: bool) -> None:
         self.input_tokens += usage.input_tokens
         self.output_tokens += usage.output_tokens
         cost = usage.cost_usd
         if cost is not None and math.isfinite(cost) and cost >= 0:
             self.llm_usd += cost
             self.largest_call_usd = max(self.largest_call_usd, cost)
-        elif usage.input_tokens or usage.output_tokens or not proposal.error:
+        elif usage.input_tokens or usage.output_tokens or not failed:
             self.unpriced_calls += 1  # a failed call that used no token cost nothing
 
     def _add_evaluation(self, verdict: Verdict) -> None:

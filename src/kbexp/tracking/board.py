@@ -13,6 +13,7 @@ from kbexp.events import (
     DuplicateFound,
     EvaluationBegun,
     Event,
+    Noted,
     ProposalAsked,
     ProposalReceived,
     RunEnded,
@@ -77,6 +78,8 @@ class Board:
                     self.rows.append(Row("no kernel", detail=one_line(event.proposal.error)))
             case EvaluationBegun():
                 self.judging.add(event.kernel_id)
+            case Noted():
+                self.rows.append(Row("note", detail=one_line(event.text, 300)))
             case DuplicateFound():
                 near = f"lies {event.distance:.2g} from" if event.distance else "is"
                 detail = f"proposal {event.number} {near} a kernel held already"

@@ -14,11 +14,13 @@ from kbexp.events import (
     DuplicateFound,
     EvaluationBegun,
     Event,
+    Noted,
     ProposalAsked,
     ProposalReceived,
     RunEnded,
     RunStarted,
     StepDone,
+    SummaryWritten,
     VerdictReached,
 )
 from kbexp.summary import RunSummary
@@ -87,6 +89,10 @@ def _what(event: Event, summary: RunSummary) -> str:
             if event.distance:
                 return f"proposal {event.number} lies {event.distance:.2g} from {held}: left out"
             return f"proposal {event.number} is {held} again"
+        case SummaryWritten():
+            return _summary(event)
+        case Noted():
+            return one_line(event.text, 300)
         case StepDone():
             return (
                 f"step {event.step} done  {best_words(summary)}  {summary.evaluations} "
@@ -137,6 +143,14 @@ def _proposal(event: ProposalReceived) -> str:
     if proposal.kernel is None:
         return f"proposal {proposal.number} failed: {one_line(proposal.error)}  ({cost})"
     return f"proposal {proposal.number} is kernel {proposal.kernel.id[:8]}  ({cost})"
+
+
+def _summary(event: SummaryWritten) -> str:
+    summary = event.summary
+    price = "unknown price" if summary.usage.cost_usd is None else dollars(summary.usage.cost_usd)
+    cost = f"{count(summary.usage.input_tokens)}+{count(summary.usage.output_tokens)} tokens"
+    what = f"failed: {one_line(summary.error)}" if summary.error else "written"
+    return f"summary {event.number} {what}  ({cost}, {price})"
 
 
 def _origin(number: int | None) -> str:

@@ -23,7 +23,7 @@ from kbexp.events import (
     SummaryWritten,
     VerdictReached,
 )
-from kbexp.verdict import Verdict
+from kbexp.verdict import Status, Verdict
 
 
 @dataclass(slots=True)
@@ -32,7 +32,8 @@ class Spending:
 
     `proposals` counts answered calls for kernels, failed ones too, but no summaries, which cost
     tokens and dollars all the same; `evaluations` counts kernels that have a
-    verdict, each once, however often it was judged; confirmations and baselines are none of them.
+    verdict, each once, and once more for every further one that was asked for on purpose; second
+    tries after an infrastructure error, confirmations and baselines are none of them.
     `device_s` is the time that all of these spent on building, correctness and timing, without
     their time in a queue. `wall_s` adds up the time
     between events; the gap before a `run_started` is a pause between two sessions and not counted.
@@ -49,7 +50,8 @@ class Spending:
     device_s: float = 0.0
     largest_evaluation_s: float = 0.0
     wall_s: float = 0.0
-    _judged: set[str] = field(default_factory=set, repr=False)
+    _judged: dict[str, bool] = field(default_factory=dict, repr=False)
+    """By kernel id, whether a verdict said something of the kernel."""
     _last_time: float | None = field(default=None, repr=False)
 
     def apply(self, event: Event) -> None:
@@ -80,9 +82,10 @@ class Spending:
             self.unpriced_calls += 1  # a failed call that used no token cost nothing
 
     def _add_evaluation(self, verdict: Verdict) -> None:
-        if verdict.kernel_id not in self._judged:
-            self._judged.add(verdict.kernel_id)
-            self.evaluations += 1
+        before = self._judged.get(verdict.kernel_id)
+        says = verdict.status is not Status.INFRASTRUCTURE_ERROR
+        self.evaluations += before is None or (before and says)
+        self._judged[verdict.kernel_id] = bool(before) or says
         seconds = device_seconds(verdict)
         self.device_s += seconds
         self.largest_evaluation_s = max(self.largest_evaluation_s, seconds)
@@ -160,30 +163,43 @@ class Budget:
             return f"The budget of ${config.gpu_usd:g} for the device is spent."
         return None
 
-    def room(self, spending: Spending, *, calls: int, evaluations: int) -> bool:
+    def room(self, spending: Spending, *, calls: int, evaluations: int, summaries: int = 0) -> bool:
         """True where one more proposal, and the evaluation of its kernel, may begin.
 
         `calls` model calls are in flight, each of which may bring a kernel to judge, and
-        `evaluations` kernels are being judged or wait to be.
+        `evaluations` kernels are being judged or wait to be. `summaries` calls for a summary are
+        in flight too.
         """
+        limit = self._config.proposals
+        if limit is not None and spending.proposals + calls >= limit:
+            return False
+        if not self.room_to_summarize(spending, calls=calls + summaries):
+            return False
+        return self.room_to_judge(spending, pending=calls + evaluations)
+
+    def room_to_judge(self, spending: Spending, *, pending: int) -> bool:
+        """True where one more evaluation may begin beside `pending` that have or will."""
         config = self._config
-        pending = calls + evaluations
         if self.out_of_time() is not None:
             return False
         if config.evaluations is not None and spending.evaluations + pending >= config.evaluations:
             return False
-        if config.proposals is not None and spending.proposals + calls >= config.proposals:
-            return False
-        if config.llm_usd is not None:
-            if calls and not spending.proposals:
-                return False  # the first call alone shows what a call costs
-            if spending.llm_usd + calls * spending.largest_call_usd >= config.llm_usd:
-                return False
         if config.gpu_usd is not None:
             reserved_usd = pending * spending.largest_evaluation_s * self._gpu_usd_per_s
             if self.gpu_usd(spending) + reserved_usd >= config.gpu_usd:
                 return False
         return True
+
+    def room_to_summarize(self, spending: Spending, *, calls: int) -> bool:
+        """True where one more call that brings no kernel may begin beside `calls` in flight."""
+        limit = self._config.llm_usd
+        if self.out_of_time() is not None:
+            return False
+        if limit is None:
+            return True
+        if calls and not spending.proposals:
+            return False  # the first call alone shows what a call costs
+        return spending.llm_usd + calls * spending.largest_call_usd < limit
 
     def check_prices(self, spending: Spending) -> None:
         """Raise KbexpError where a limit in dollars cannot be held because a price is unknown."""

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 
 from kbexp.budget import Budget
 from kbexp.candidate import Proposal, ProposalRequest, Usage
-from kbexp.config import AlgorithmConfig, BudgetConfig
+from kbexp.config import AlgorithmConfig, BudgetConfig, SearchConfig, SearchMode
 from kbexp.events import Event, from_record, to_record
 from kbexp.kernel import Kernel, text_id
 from kbexp.search import Archive, Outcome, score_named, search
@@ -56,6 +56,10 @@ def verdict_of(kernel: Kernel, status: Status = Status.CORRECT, **more: Any) -> 
         phases=Phases(queue_s=9.0, build_s=EVALUATION_S),
         **more,
     )
+
+
+def interval(value: float) -> Interval:
+    return Interval(value, value - 0.5, value + 0.5)
 
 
 def jitter() -> None:
@@ -133,6 +137,9 @@ class Run:
     record: Callable[[Event], None] = lambda event: None
     journal: list[Event] = field(default_factory=list)
     retest: Any = None
+    summarizer: Any = None
+    embedder: Any = None
+    how: SearchConfig = field(default_factory=lambda: SearchConfig(mode=SearchMode.steps))
 
     def go(self) -> Outcome:
         thread = threading.get_ident()
@@ -145,6 +152,7 @@ class Run:
 
         return search(
             self.config,
+            how=self.how,
             seed_kernel=self.seed_kernel,
             proposer=self.proposer,
             submit=self.evaluator.submit,
@@ -155,6 +163,8 @@ class Run:
             stop=self.stop,
             archive=self.archive,
             retest=self.retest,
+            summarizer=self.summarizer,
+            embedder=self.embedder,
             grace_s=self.grace_s,
         )
 
@@ -177,7 +187,8 @@ def snapshot(archive: Archive) -> dict[str, Any]:
         },
         "duplicates": {n: (d.kernel_id, d.distance) for n, d in sorted(archive.duplicates.items())},
         "left": (dict(archive.undecided), dict(archive.unjudged)),
-        "steps": (archive.steps_done, archive.settled, archive.step_start, archive.retest),
+        "steps": (archive.steps_done, archive.settled, archive.step_start, sorted(archive.retests)),
+        "summary": (archive.summary and archive.summary.summary, archive.summaries),
         "spent": (
             archive.spending.proposals,
             archive.spending.evaluations,
@@ -197,6 +208,8 @@ def land() -> SimpleNamespace:
         Evaluator=Evaluator,
         Mutator=Mutator,
         Run=Run,
+        interval=interval,
+        replace=replace,
         TARGET=TARGET,
         kernel_of=kernel_of,
         snapshot=snapshot,

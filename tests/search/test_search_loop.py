@@ -333,4 +333,4 @@ def test_the_best_is_judged_again_on_purpose(land: SimpleNamespace) -> None:
     assert set(run.evaluator.judged.values()) == {1}
     counts = Counter(len(c.verdicts) for c in archive.candidates.values())
     assert counts[2] + 2 * counts[3] == 2
-    assert archive.spending.evaluations == len(archive.candidates)
+    assert archive.spending.evaluations == len(archive.candidates) + 2

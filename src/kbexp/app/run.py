@@ -114,7 +114,7 @@ class Run:
         check_key(config.llm)
         check_confirm(config.confirm)
         check_baselines(config.baselines)
-        validate(config.algorithm)
+        validate(config.algorithm, config.search)
         check_metric(config.metric, config.gpu.provider, config.evaluator)
         allowed_languages(config.llm.language, device_facts(config.gpu))
         chosen = trackers(config.logger, self._info)
@@ -189,6 +189,7 @@ class Run:
 
         return search(
             self._config.algorithm,
+            how=self._config.search,
             seed_kernel=first_kernel(task),
             proposer=proposer,
             submit=lambda kernel: evaluator.submit(task, kernel),
@@ -234,9 +235,9 @@ class Run:
 
         Raises KbexpError where that was another run; nothing in the folder has then changed.
         """
-        from kbexp.search import Archive
+        from kbexp.search import new_archive
 
-        archive = Archive()
+        archive = new_archive(self._config.search)
         with contextlib.ExitStack() as until_ours:
             journal = until_ours.enter_context(Journal(self._info.journal))
             for event in read(journal.path):
@@ -279,6 +280,7 @@ class Run:
             "task": {"name": task.name, "id": task.id, "family": task.family},
             "search": {
                 "algorithm": self._info.config["algorithm"],
+                "mode": self._info.config["search"]["mode"],
                 "metric": self._info.config["metric"],
                 "seed": self._config.seed,
             },

@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from kbexp.budget import Budget
-from kbexp.candidate import Proposal, ProposalRequest, Usage
+from kbexp.candidate import Candidate, Proposal, ProposalRequest, Summary, Usage
 from kbexp.config import AlgorithmConfig, BudgetConfig, SearchConfig, SearchMode
 from kbexp.events import Event, from_record, to_record
 from kbexp.kernel import Kernel, text_id
@@ -89,6 +89,23 @@ class Mutator:
         numbers = numbers_of(request.parents[0].kernel)
         numbers[rng.randrange(len(numbers))] += rng.choice((-1, 1))
         return Proposal(request.number, parents, kernel_of(*numbers), usage=usage)
+
+
+class Summarizer:
+    """Writes what it was told, and that of now; every fifth call by its seed fails."""
+
+    def __init__(self, *, faults: bool = True) -> None:
+        self.faults = faults
+        self.seeds: list[int] = []
+
+    def summarize(self, previous: str, fresh: Sequence[Candidate], seed: int) -> Summary:
+        jitter()
+        self.seeds.append(seed)
+        if self.faults and seed % 5 == 0:
+            raise ConnectionError("the model said nothing; key=secret")
+        usage = Usage(input_tokens=5, output_tokens=5, cost_usd=COST_USD)
+        told = ",".join(f"{c.order}:{len(c.verdicts)}" for c in fresh)
+        return Summary(f"{previous}|{told}", model="summarizer", usage=usage)
 
 
 class Evaluator:
@@ -210,6 +227,7 @@ def land() -> SimpleNamespace:
         Run=Run,
         interval=interval,
         replace=replace,
+        Summarizer=Summarizer,
         TARGET=TARGET,
         kernel_of=kernel_of,
         snapshot=snapshot,

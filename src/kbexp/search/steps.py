@@ -99,7 +99,8 @@ class Steps(Engine):
         if self.step_end is None or archive.settled < self.step_end or archive.unjudged:
             return False
         self.board.refresh()
-        for order in self.board.promising(self.config.num_eval_samples, self.step_width):
+        # One at a time: whom to judge next follows from all verdicts before, wherever a run is cut.
+        for order in self.board.promising(self.config.num_eval_samples, 1):
             self.judge_again(order)
         best = self.board.best()
         if not archive.unjudged and best is not None and self.test_due():

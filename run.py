@@ -8,7 +8,7 @@ try:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import DictConfig
 
-    from kbexp.app import configuration, explain
+    from kbexp.app import configuration, explain, resume
     from kbexp.config import RunConfig
 except ModuleNotFoundError as missing:
     print(
@@ -32,6 +32,12 @@ def main(config: DictConfig) -> float:
         return run(config, Path(job.runtime.output_dir))
 
 
+def start() -> None:
+    """Go on with a run where the command line asks for that, or begin one."""
+    if not resume.resumed(sys.argv[1:]):
+        main()
+
+
 if __name__ == "__main__":
     configuration.register(CONF)
-    sys.exit(explain.main(main))
+    sys.exit(explain.main(start))

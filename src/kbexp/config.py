@@ -98,11 +98,11 @@ class SearchConfig:
     """How any algorithm is driven.
 
     In a stream at most `max_staleness` other kernels are judged between the choice of a proposal's
-    parents and its answer (None: four times the calls in flight), and `num_evaluations` kernels
-    are with the evaluator at once (None: twice the calls in flight, at least 8). The run is
-    complete once the best has not improved by more than the share `plateau_gain` over `plateau`
-    judged kernels (None: never). It pauses after `max_failures` evaluations, or calls, in a row
-    that failed through no fault of a kernel.
+    parents and its answer (None: four times `algorithm.num_threads`), and `num_evaluations` kernels
+    are with the evaluator at once (None: two for each device, and two more). The run is complete
+    once the best has not improved by more than the share `plateau_gain` over `plateau` judged
+    kernels (None: never). It pauses after `max_failures` evaluations, or calls, in a row that
+    failed through no fault of a kernel.
     """
 
     mode: SearchMode = SearchMode.stream
@@ -305,7 +305,9 @@ class RunConfig:
     """One run: a task, a device, an algorithm, a model, a seed.
 
     `metric` is a name of `Metric`, the dotted path of a function (Verdict) -> float, or that path
-    under `_target_` with the function's other arguments beside it.
+    under `_target_` with the function's other arguments beside it. `resume` is the folder of a run
+    to go on with; it is given on the command line, and the run's own settings take the place of all
+    others.
     """
 
     gpu: GpuConfig = field(default_factory=GpuConfig)
@@ -320,6 +322,7 @@ class RunConfig:
     baselines: BaselinesConfig = field(default_factory=BaselinesConfig)
     metric: Any = "speedup"
     seed: int = 0
+    resume: str | None = None
     project: str = "kbexp"
     run_name: str | None = None
     verbose: bool = False

@@ -23,7 +23,7 @@ from kbexp.app.standalone import standalone
 from kbexp.app.stop import StopFlag
 from kbexp.app.summary_text import summary_text
 from kbexp.budget import Budget
-from kbexp.config import Provider, RunConfig
+from kbexp.config import Provider, RunConfig, SearchConfig
 from kbexp.errors import EvaluatorUnavailable, KbexpError
 from kbexp.events import Event, RunEnded, RunStarted
 from kbexp.score import check_metric
@@ -50,6 +50,8 @@ def run(composed: DictConfig, folder: Path) -> float:
     the sentence that `result.json` gives as its reason too, and `Stopped` after a signal.
     """
     config = typed(composed, RunConfig)
+    if config.resume is not None:
+        raise KbexpError("resume=FOLDER is given on the command line, not in a file: take it out.")
     check_folder(folder)
     with StopFlag() as stop:
         this = Run(config, folder, stop)
@@ -189,7 +191,7 @@ class Run:
 
         return search(
             self._config.algorithm,
-            how=self._config.search,
+            how=self._how(),
             seed_kernel=first_kernel(task),
             proposer=proposer,
             submit=lambda kernel: evaluator.submit(task, kernel),
@@ -200,6 +202,13 @@ class Run:
             stop=self._stop.flag,
             archive=archive,
         )
+
+    def _how(self) -> SearchConfig:
+        """Return how to search, with the device's count in what was left open."""
+        how, count = self._config.search, self._config.gpu.count
+        if how.num_evaluations is not None:
+            return how
+        return dataclasses.replace(how, num_evaluations=2 * max(count, 1) + 2)
 
     def _after(
         self, task: Task, others: Sequence[Sized], evaluator: Evaluator, outcome: Outcome

@@ -90,7 +90,7 @@ class Engine(ABC):
                 if (reason := self.finished()) is not None:
                     return self._end(RunState.COMPLETE, reason, stop)
                 if (done := self.flying.next(POLL_S)) is not None:
-                    self._take(done)
+                    self.take(done)
             return self._end(RunState.STOPPED, "The run was asked to stop.", stop)
         except Paused as paused:
             return self._end(RunState.STOPPED, str(paused), stop, paused.error)
@@ -242,7 +242,7 @@ class Engine(ABC):
 
     # Taking in what ended.
 
-    def _take(self, done: Done) -> None:
+    def take(self, done: Done) -> None:
         """Record what came in; raises ModelUnavailable or EvaluatorUnavailable if that came."""
         match done:
             case Answered():

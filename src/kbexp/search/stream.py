@@ -2,7 +2,7 @@
 
 As many calls to the model are in flight as are allowed, each from what the archive held when it was
 sent. A slow call holds up nothing but the bound on staleness: while it runs, only so many other
-kernels are judged.
+kernels are judged. Where the evaluator is the slower one, calls are sent at its pace.
 """
 
 from __future__ import annotations
@@ -10,9 +10,15 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from kbexp.kernel import Kernel
 from kbexp.search.algorithm import request_of
 from kbexp.search.choice import Choice
 from kbexp.search.engine import Engine
+from kbexp.search.inflight import Answered, Done, Judged
+from kbexp.search.pace import Pace
+
+WITH_EVALUATOR = 4
+"""Kernels with the evaluator at once where nothing else is said: one is judged, some are built."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,11 +31,18 @@ class Stream(Engine):
     """By the number of a call in flight: how many kernels had been judged when it was sent."""
     halt: str | None = None
     """Why nothing more is asked."""
+    pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
         super(Stream, self).__post_init__()
         archive = self.archive
         self.lost.extend(sorted(n for n in archive.asked if n not in archive.proposals))
+        self.pace = Pace(self.at_once)
+
+    @property
+    def at_once(self) -> int:
+        """How many kernels the evaluator is to have at once."""
+        return self.how.num_evaluations or WITH_EVALUATOR
 
     @property
     def total(self) -> int:
@@ -69,11 +82,10 @@ class Stream(Engine):
         a net the lowest number does.
         """
         archive = self.archive
-        limit = self.how.num_evaluations or max(2 * self.config.num_threads, 8)
         self.name_duplicates()
         while archive.undecided:
             number = min(archive.undecided) if self.net is None else self.sift()
-            if number is None or self.flying.evaluations >= limit:
+            if number is None or self.flying.evaluations >= self.at_once:
                 return
             kernel = archive.undecided[number].kernel
             assert kernel is not None
@@ -109,6 +121,8 @@ class Stream(Engine):
         limit = self.how.max_staleness
         if limit is None:
             limit = 4 * self.config.num_threads
+        if not self.pace.allows(archive.pending, calls):
+            return False
         self.sent = {n: at for n, at in self.sent.items() if n not in archive.proposals}
         since = max((len(archive.judged) - at for at in self.sent.values()), default=0)
         return since + archive.pending + calls <= limit
@@ -132,4 +146,18 @@ class Stream(Engine):
             return False
         self.sent[number] = len(archive.judged)
         self.ask(request_of(archive, choice, number, self.seed), choice.chain)
+        self.pace.sent(number)
         return True
+
+    def hand_over(self, kernel: Kernel, number: int | None) -> None:
+        """Give a kernel to the evaluator."""
+        super(Stream, self).hand_over(kernel, number)
+        self.pace.begun()
+
+    def take(self, done: Done) -> None:
+        """Record what came in, and how long it took."""
+        if isinstance(done, Answered):
+            self.pace.answered(done.request.number)
+        elif isinstance(done, Judged):
+            self.pace.judged(idle=not self.flying.evaluations)
+        super(Stream, self).take(done)

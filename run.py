@@ -8,7 +8,7 @@ try:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import DictConfig
 
-    from kbexp.app import configuration, explain
+    from kbexp.app import configuration, explain, resume
     from kbexp.app.callbacks import sweep_folders
     from kbexp.app.compare import conclude
     from kbexp.config import RunConfig
@@ -34,8 +34,14 @@ def main(config: DictConfig) -> float:
         return run(config, Path(job.runtime.output_dir))
 
 
+def start() -> None:
+    """Go on with a run where the command line asks for that, or begin one."""
+    if not resume.resumed(sys.argv[1:]):
+        main()
+
+
 if __name__ == "__main__":
     configuration.register(CONF)
-    status = explain.main(main)
+    status = explain.main(start)
     conclude(sweep_folders)
     sys.exit(status)

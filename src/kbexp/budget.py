@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from kbexp.candidate import Proposal
+from kbexp.candidate import Usage
 from kbexp.config import BudgetConfig
 from kbexp.errors import KbexpError
 from kbexp.events import (
@@ -22,17 +22,20 @@ from kbexp.events import (
     Event,
     ProposalReceived,
     RunStarted,
+    SummaryWritten,
     VerdictReached,
 )
-from kbexp.verdict import Verdict
+from kbexp.verdict import Status, Verdict
 
 
 @dataclass(slots=True)
 class Spending:
     """What a run has used so far.
 
-    `proposals` counts answered calls, failed ones too; `evaluations` counts kernels that have a
-    verdict, each once, however often it was judged; confirmations and baselines are none of them.
+    `proposals` counts answered calls for kernels, failed ones too, but no summaries, which cost
+    tokens and dollars all the same; `evaluations` counts kernels that have a
+    verdict, each once, and once more for every further one that was asked for on purpose; second
+    tries after an infrastructure error, confirmations and baselines are none of them.
     `device_s` is the time that all of these spent on building, correctness and timing, without
     their time in a queue. `billed_usd` is what a rented device cost, idle time included, None where
     nothing was rented. `wall_s` adds up the time
@@ -52,7 +55,8 @@ class Spending:
     billed_usd: float | None = None
     largest_evaluation_s: float = 0.0
     wall_s: float = 0.0
-    _judged: set[str] = field(default_factory=set, repr=False)
+    _judged: dict[str, bool] = field(default_factory=dict, repr=False)
+    """By kernel id, whether a verdict said something of the kernel."""
     _last_time: float | None = field(default=None, repr=False)
 
     def apply(self, event: Event) -> None:
@@ -61,7 +65,10 @@ class Spending:
             self.wall_s += max(0.0, event.time - self._last_time)
         self._last_time = event.time
         if isinstance(event, ProposalReceived):
-            self._add_call(event.proposal)
+            self.proposals += 1
+            self._add_call(event.proposal.usage, failed=bool(event.proposal.error))
+        elif isinstance(event, SummaryWritten):
+            self._add_call(event.summary.usage, failed=bool(event.summary.error))
         elif isinstance(event, VerdictReached):
             self._add_evaluation(event.verdict)
         elif isinstance(event, DeviceBilled):
@@ -75,22 +82,21 @@ class Spending:
         """Return what the device has cost: as it was billed, else by the seconds it was used."""
         return self.device_s * usd_per_s if self.billed_usd is None else self.billed_usd
 
-    def _add_call(self, proposal: Proposal) -> None:
-        usage = proposal.usage
-        self.proposals += 1
+    def _add_call(self, usage: Usage, *, failed: bool) -> None:
         self.input_tokens += usage.input_tokens
         self.output_tokens += usage.output_tokens
         cost = usage.cost_usd
         if cost is not None and math.isfinite(cost) and cost >= 0:
             self.llm_usd += cost
             self.largest_call_usd = max(self.largest_call_usd, cost)
-        elif usage.input_tokens or usage.output_tokens or not proposal.error:
+        elif usage.input_tokens or usage.output_tokens or not failed:
             self.unpriced_calls += 1  # a failed call that used no token cost nothing
 
     def _add_evaluation(self, verdict: Verdict) -> None:
-        if verdict.kernel_id not in self._judged:
-            self._judged.add(verdict.kernel_id)
-            self.evaluations += 1
+        before = self._judged.get(verdict.kernel_id)
+        says = verdict.status is not Status.INFRASTRUCTURE_ERROR
+        self.evaluations += before is None or (before and says)
+        self._judged[verdict.kernel_id] = bool(before) or says
         seconds = device_seconds(verdict)
         self.device_s += seconds
         self.largest_evaluation_s = max(self.largest_evaluation_s, seconds)
@@ -188,30 +194,43 @@ class Budget:
             return f"The budget of ${config.gpu_usd:g} for the device is spent."
         return None
 
-    def room(self, spending: Spending, *, calls: int, evaluations: int) -> bool:
+    def room(self, spending: Spending, *, calls: int, evaluations: int, summaries: int = 0) -> bool:
         """True where one more proposal, and the evaluation of its kernel, may begin.
 
         `calls` model calls are in flight, each of which may bring a kernel to judge, and
-        `evaluations` kernels are being judged or wait to be.
+        `evaluations` kernels are being judged or wait to be. `summaries` calls for a summary are
+        in flight too.
         """
+        limit = self._config.proposals
+        if limit is not None and spending.proposals + calls >= limit:
+            return False
+        if not self.room_to_summarize(spending, calls=calls + summaries):
+            return False
+        return self.room_to_judge(spending, pending=calls + evaluations)
+
+    def room_to_judge(self, spending: Spending, *, pending: int) -> bool:
+        """True where one more evaluation may begin beside `pending` that have or will."""
         config = self._config
-        pending = calls + evaluations
         if self.out_of_time() is not None:
             return False
         if config.evaluations is not None and spending.evaluations + pending >= config.evaluations:
             return False
-        if config.proposals is not None and spending.proposals + calls >= config.proposals:
-            return False
-        if config.llm_usd is not None:
-            if calls and not spending.proposals:
-                return False  # the first call alone shows what a call costs
-            if spending.llm_usd + calls * spending.largest_call_usd >= config.llm_usd:
-                return False
         if config.gpu_usd is not None:
             reserved_usd = pending * spending.largest_evaluation_s * self._gpu_usd_per_s
             if self.gpu_usd(spending) + reserved_usd >= config.gpu_usd:
                 return False
         return True
+
+    def room_to_summarize(self, spending: Spending, *, calls: int) -> bool:
+        """True where one more call that brings no kernel may begin beside `calls` in flight."""
+        limit = self._config.llm_usd
+        if self.out_of_time() is not None:
+            return False
+        if limit is None:
+            return True
+        if calls and not spending.proposals:
+            return False  # the first call alone shows what a call costs
+        return spending.llm_usd + calls * spending.largest_call_usd < limit
 
     def check_prices(self, spending: Spending) -> None:
         """Raise KbexpError where a limit in dollars cannot be held because a price is unknown."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,6 +19,28 @@ class Usage:
     cached_tokens: int = 0
     cost_usd: float | None = 0.0
     latency_s: float = 0.0
+
+    def to_record(self) -> Record:
+        """Return the figures as a JSON object."""
+        return {
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cached_tokens": self.cached_tokens,
+            "cost_usd": self.cost_usd,
+            "latency_s": self.latency_s,
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Usage:
+        """Read what `to_record` wrote; raises KeyError where a key is missing."""
+        cost = record["cost_usd"]
+        return cls(
+            input_tokens=int(record["input_tokens"]),
+            output_tokens=int(record["output_tokens"]),
+            cached_tokens=int(record["cached_tokens"]),
+            cost_usd=None if cost is None else float(cost),
+            latency_s=float(record["latency_s"]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +70,13 @@ class Proposal:
             "error": self.error,
             "reply": self.reply,
             "model": self.model,
-            "input_tokens": self.usage.input_tokens,
-            "output_tokens": self.usage.output_tokens,
-            "cached_tokens": self.usage.cached_tokens,
-            "cost_usd": self.usage.cost_usd,
-            "latency_s": self.usage.latency_s,
+            **self.usage.to_record(),
         }
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Proposal:
         """Read what `to_record` wrote; raises KeyError where a key is missing."""
-        source, cost = record["source"], record["cost_usd"]
+        source = record["source"]
         return cls(
             number=int(record["number"]),
             parents=tuple(str(parent) for parent in record["parents"]),
@@ -66,13 +84,7 @@ class Proposal:
             error=str(record["error"]),
             reply=str(record["reply"]),
             model=str(record["model"]),
-            usage=Usage(
-                input_tokens=int(record["input_tokens"]),
-                output_tokens=int(record["output_tokens"]),
-                cached_tokens=int(record["cached_tokens"]),
-                cost_usd=None if cost is None else float(cost),
-                latency_s=float(record["latency_s"]),
-            ),
+            usage=Usage.from_record(record),
         )
 
 
@@ -117,4 +129,47 @@ class Proposer(Protocol):
 
     def propose(self, request: ProposalRequest) -> Proposal:
         """Ask once and return what came."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a search has learned so far, in a model's words; no `text` where the call failed.
+
+    `error` then says why in one sentence. `usage` is what the call used, failed or not.
+    """
+
+    text: str
+    error: str = ""
+    model: str = ""
+    usage: Usage = Usage()
+
+
+class Summarizer(Protocol):
+    """Keeps a rolling summary of what worked and what failed; called from a thread of its own."""
+
+    def summarize(self, previous: str, fresh: Sequence[Candidate], seed: int) -> Summary:
+        """Return `previous` ("" at first) brought up to date with candidates it has not seen.
+
+        `fresh` are a few judged candidates, successes and failures, oldest first. A failed call
+        is a `Summary` with an `error`; what is raised counts as one too. Neither ends a run.
+        """
+        ...
+
+
+Vector = Sequence[float]
+"""Where a text lies; texts whose vectors lie close together are alike (L2)."""
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors of one length; called from several threads at once.
+
+    Equal texts have equal vectors. Whoever pays for a call keeps what came, by the text.
+    """
+
+    def embed(self, texts: Sequence[str]) -> list[Vector]:
+        """Return a vector for each text, in order; raises where they cannot be had.
+
+        The text of a `KbexpError` is told to whoever runs the search, of anything else its type.
+        """
         ...

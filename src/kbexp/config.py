@@ -127,7 +127,9 @@ class AlgorithmConfig:
     new ones from each, admits those farther than `epsilon` from all that are held, and judges
     them. `num_threads` calls to the model are in flight at once. Every `test_frequency` steps the
     best kernel is judged once more (0 is never); every `log_frequency` steps the console says in a
-    line where the search stands.
+    line where the search stands. A candidate that could still be the best is judged until it has
+    `num_eval_samples` verdicts. A chain of `random_restart` begins anew after `restart_after`
+    proposals in a row that were no better.
     """
 
     name: str = "???"
@@ -140,8 +142,37 @@ class AlgorithmConfig:
     summarizer: bool = False
     score_function: ScoreFunction = ScoreFunction.mean
     ucb_c: float = 1.0
+    num_eval_samples: int = 1
+    restart_after: int = 3
     log_frequency: int = 1
     test_frequency: int = 0
+
+
+class SearchMode(StrEnum):
+    """How a search goes on: as a stream in which nothing waits, or in rounds."""
+
+    stream = "stream"
+    steps = "steps"
+
+
+@dataclass
+class SearchConfig:
+    """How any algorithm is driven.
+
+    In a stream at most `max_staleness` other kernels are judged between the choice of a proposal's
+    parents and its answer (None: four times `algorithm.num_threads`), and `num_evaluations` kernels
+    are with the evaluator at once (None: two for each device, and two more). The run is complete
+    once the best has not improved by more than the share `plateau_gain` over `plateau` judged
+    kernels (None: never). It pauses after `max_failures` evaluations, or calls, in a row that
+    failed through no fault of a kernel.
+    """
+
+    mode: SearchMode = SearchMode.stream
+    max_staleness: int | None = None
+    num_evaluations: int | None = None
+    plateau: int | None = None
+    plateau_gain: float = 0.01
+    max_failures: int = 10
 
 
 @dataclass
@@ -336,13 +367,16 @@ class RunConfig:
     """One run: a task, a device, an algorithm, a model, a seed.
 
     `metric` is a name of `Metric`, the dotted path of a function (Verdict) -> float, or that path
-    under `_target_` with the function's other arguments beside it.
+    under `_target_` with the function's other arguments beside it. `resume` is the folder of a run
+    to go on with; it is given on the command line, and the run's own settings take the place of all
+    others.
     """
 
     gpu: GpuConfig = field(default_factory=GpuConfig)
     algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
     task: TaskConfig = field(default_factory=TaskConfig)
     llm: LlmConfig = field(default_factory=LlmConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
     evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
@@ -350,6 +384,7 @@ class RunConfig:
     baselines: BaselinesConfig = field(default_factory=BaselinesConfig)
     metric: Any = "speedup"
     seed: int = 0
+    resume: str | None = None
     project: str = "kbexp"
     run_name: str | None = None
     verbose: bool = False

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from kbexp.candidate import Proposal
+from kbexp.candidate import Proposal, Summary, Usage
 from kbexp.verdict import Record, Verdict
 
 
@@ -26,12 +26,18 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposalAsked:
-    """Written before a model is called; `parents` are kernel ids."""
+    """Written before a model is called; `parents` are kernel ids.
+
+    `summary` is the number of the summary that the request holds, None where it holds none.
+    `chain` is the chain that an algorithm with several refines by it, None for all others.
+    """
 
     event: ClassVar[str] = "proposal_asked"
     number: int
     parents: tuple[str, ...]
     seed: int
+    summary: int | None = None
+    chain: int | None = None
     time: float = field(default_factory=time.time)
 
 
@@ -76,6 +82,34 @@ class DuplicateFound:
     kernel_id: str
     number: int
     distance: float = 0.0
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SummaryWritten:
+    """A summary that a model wrote, or failed to write: it was paid for all the same.
+
+    `number` counts the summaries of a run from 0; `covers` are the ids of the kernels that the
+    model was shown for it.
+    """
+
+    event: ClassVar[str] = "summary_written"
+    number: int
+    summary: Summary
+    covers: tuple[str, ...]
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """Something a reader of the run should know and that ends nothing, in one sentence.
+
+    `number` is that of the proposal it concerns, None where it concerns none.
+    """
+
+    event: ClassVar[str] = "noted"
+    text: str
+    number: int | None = None
     time: float = field(default_factory=time.time)
 
 
@@ -170,6 +204,8 @@ Event = (
     | EvaluationBegun
     | VerdictReached
     | DuplicateFound
+    | SummaryWritten
+    | Noted
     | StepDone
     | ConfirmationBegun
     | Confirmed
@@ -188,7 +224,13 @@ def to_record(event: Event) -> Record:
         case RunStarted():
             record["about"] = dict(event.about)
         case ProposalAsked():
-            record |= {"number": event.number, "parents": list(event.parents), "seed": event.seed}
+            record |= {
+                "number": event.number,
+                "parents": list(event.parents),
+                "seed": event.seed,
+                "summary": event.summary,
+                "chain": event.chain,
+            }
         case ProposalReceived():
             record |= event.proposal.to_record()
         case EvaluationBegun():
@@ -201,6 +243,17 @@ def to_record(event: Event) -> Record:
                 "number": event.number,
                 "distance": event.distance,
             }
+        case SummaryWritten():
+            record |= {
+                "number": event.number,
+                "text": event.summary.text,
+                "error": event.summary.error,
+                "covers": list(event.covers),
+                "model": event.summary.model,
+                **event.summary.usage.to_record(),
+            }
+        case Noted():
+            record |= {"text": event.text, "number": event.number}
         case StepDone():
             record |= {
                 "step": event.step,
@@ -235,15 +288,16 @@ def from_record(record: Mapping[str, Any]) -> Event:
                 number=int(record["number"]),
                 parents=tuple(str(parent) for parent in record["parents"]),
                 seed=int(record["seed"]),
+                summary=_number(record.get("summary")),
+                chain=_number(record.get("chain")),
                 time=at,
             )
         case ProposalReceived.event:
             return ProposalReceived(proposal=Proposal.from_record(record), time=at)
         case EvaluationBegun.event:
-            number = record["number"]
             return EvaluationBegun(
                 kernel_id=str(record["kernel_id"]),
-                number=None if number is None else int(number),
+                number=_number(record["number"]),
                 source=str(record["source"]),
                 time=at,
             )
@@ -256,6 +310,20 @@ def from_record(record: Mapping[str, Any]) -> Event:
                 distance=float(record.get("distance", 0.0)),
                 time=at,
             )
+        case SummaryWritten.event:
+            return SummaryWritten(
+                number=int(record["number"]),
+                summary=Summary(
+                    text=str(record["text"]),
+                    error=str(record["error"]),
+                    model=str(record["model"]),
+                    usage=Usage.from_record(record),
+                ),
+                covers=tuple(str(kernel_id) for kernel_id in record["covers"]),
+                time=at,
+            )
+        case Noted.event:
+            return Noted(text=str(record["text"]), number=_number(record["number"]), time=at)
         case StepDone.event:
             return StepDone(
                 step=int(record["step"]),
@@ -273,6 +341,10 @@ def from_record(record: Mapping[str, Any]) -> Event:
             return RunEnded(state=str(record["state"]), reason=str(record["reason"]), time=at)
         case _:
             return _after_search(record, at)
+
+
+def _number(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 def _after_search(record: Mapping[str, Any], at: float) -> Event:

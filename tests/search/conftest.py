@@ -7,17 +7,17 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from kbexp.budget import Budget
-from kbexp.candidate import Proposal, ProposalRequest, Usage
-from kbexp.config import AlgorithmConfig, BudgetConfig
+from kbexp.candidate import Candidate, Proposal, ProposalRequest, Summary, Usage
+from kbexp.config import AlgorithmConfig, BudgetConfig, SearchConfig, SearchMode
 from kbexp.events import Event, from_record, to_record
 from kbexp.kernel import Kernel, text_id
 from kbexp.search import Archive, Outcome, score_named, search
@@ -58,6 +58,10 @@ def verdict_of(kernel: Kernel, status: Status = Status.CORRECT, **more: Any) -> 
     )
 
 
+def interval(value: float) -> Interval:
+    return Interval(value, value - 0.5, value + 0.5)
+
+
 def jitter() -> None:
     """Sleep for some microseconds, on purpose not repeatably."""
     time.sleep(random.random() * 3e-4)
@@ -85,6 +89,23 @@ class Mutator:
         numbers = numbers_of(request.parents[0].kernel)
         numbers[rng.randrange(len(numbers))] += rng.choice((-1, 1))
         return Proposal(request.number, parents, kernel_of(*numbers), usage=usage)
+
+
+class Summarizer:
+    """Writes what it was told, and that of now; every fifth call by its seed fails."""
+
+    def __init__(self, *, faults: bool = True) -> None:
+        self.faults = faults
+        self.seeds: list[int] = []
+
+    def summarize(self, previous: str, fresh: Sequence[Candidate], seed: int) -> Summary:
+        jitter()
+        self.seeds.append(seed)
+        if self.faults and seed % 5 == 0:
+            raise ConnectionError("the model said nothing; key=secret")
+        usage = Usage(input_tokens=5, output_tokens=5, cost_usd=COST_USD)
+        told = ",".join(f"{c.order}:{len(c.verdicts)}" for c in fresh)
+        return Summary(f"{previous}|{told}", model="summarizer", usage=usage)
 
 
 class Evaluator:
@@ -133,6 +154,9 @@ class Run:
     record: Callable[[Event], None] = lambda event: None
     journal: list[Event] = field(default_factory=list)
     retest: Any = None
+    summarizer: Any = None
+    embedder: Any = None
+    how: SearchConfig = field(default_factory=lambda: SearchConfig(mode=SearchMode.steps))
 
     def go(self) -> Outcome:
         thread = threading.get_ident()
@@ -145,6 +169,7 @@ class Run:
 
         return search(
             self.config,
+            how=self.how,
             seed_kernel=self.seed_kernel,
             proposer=self.proposer,
             submit=self.evaluator.submit,
@@ -155,6 +180,8 @@ class Run:
             stop=self.stop,
             archive=self.archive,
             retest=self.retest,
+            summarizer=self.summarizer,
+            embedder=self.embedder,
             grace_s=self.grace_s,
         )
 
@@ -177,7 +204,8 @@ def snapshot(archive: Archive) -> dict[str, Any]:
         },
         "duplicates": {n: (d.kernel_id, d.distance) for n, d in sorted(archive.duplicates.items())},
         "left": (dict(archive.undecided), dict(archive.unjudged)),
-        "steps": (archive.steps_done, archive.settled, archive.step_start, archive.retest),
+        "steps": (archive.steps_done, archive.settled, archive.step_start, sorted(archive.retests)),
+        "summary": (archive.summary and archive.summary.summary, archive.summaries),
         "spent": (
             archive.spending.proposals,
             archive.spending.evaluations,
@@ -197,6 +225,9 @@ def land() -> SimpleNamespace:
         Evaluator=Evaluator,
         Mutator=Mutator,
         Run=Run,
+        interval=interval,
+        replace=replace,
+        Summarizer=Summarizer,
         TARGET=TARGET,
         kernel_of=kernel_of,
         snapshot=snapshot,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kbexp.candidate import Proposal, Usage
+from kbexp.candidate import Proposal, Summary, Usage
 from kbexp.config import AlgorithmConfig
 from kbexp.events import (
     DuplicateFound,
@@ -20,6 +20,7 @@ from kbexp.events import (
     RunEnded,
     RunStarted,
     StepDone,
+    SummaryWritten,
     VerdictReached,
 )
 from kbexp.kernel import Kernel
@@ -125,7 +126,7 @@ def test_two_tries_then_no_more() -> None:
 
 def test_a_retest_wants_one_more_verdict() -> None:
     archive = Archive([*started(), begun(SEED, None)])
-    assert archive.retest is not None
+    assert archive.retests == {SEED.id: 1}
     assert list(archive.unjudged) == [SEED.id]
     archive.apply(verdict(SEED, Status.INFRASTRUCTURE_ERROR))
     assert list(archive.unjudged) == [SEED.id]
@@ -133,8 +134,12 @@ def test_a_retest_wants_one_more_verdict() -> None:
     archive.apply(verdict(SEED))
     assert not archive.unjudged
     assert len(archive.candidates[SEED.id].verdicts) == 3
+    assert archive.retested == {SEED.id}
+    assert archive.spending.evaluations == 2
+    assert archive.judged == [SEED.id]
     archive.apply(StepDone(step=1, best_kernel_id=SEED.id, best_score=1.0))
-    assert archive.retest is None
+    assert not archive.retests
+    assert not archive.retested
     assert archive.steps_done == 1
 
 
@@ -170,3 +175,43 @@ def test_fold_of_any_prefix_is_the_state_the_loop_had(land: SimpleNamespace) -> 
     run.go()
     for cut, state in enumerate(states):
         assert land.snapshot(Archive(run.journal[:cut])) == state
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", "seed", None]), max_size=10), st.randoms())
+def test_a_stream_takes_answers_as_they_come(texts: list[str | None], rng: random.Random) -> None:
+    order = list(range(len(texts)))
+    rng.shuffle(order)
+    archive = Archive([*started(), *map(asked, range(len(texts)))], ordered=False)
+    for count, number in enumerate(order, 1):
+        archive.apply(received(number, texts[number]))
+        drain(archive)
+        assert archive.settled == count  # none waits for a lower number
+    first: dict[str, int] = {}
+    for number in order:
+        text = texts[number]
+        if text not in (None, "seed"):
+            first.setdefault(str(text), number)
+    brought = {c.kernel.source: c.proposal.number for c in archive.in_order if c.proposal}
+    assert brought == first
+    assert sorted([*archive.duplicates, *first.values()]) == [
+        number for number in range(len(texts)) if texts[number] is not None
+    ]
+
+
+def test_a_summary_covers_what_it_was_shown_and_a_failed_one_nothing() -> None:
+    archive = Archive([*started(), asked(0), received(0, "a"), begun(Kernel("a"), 0)])
+    archive.apply(verdict(Kernel("a")))
+    assert list(archive.unseen) == [SEED.id, Kernel("a").id]
+    usage = Usage(input_tokens=3, cost_usd=0.25)
+    failed = Summary("", "no route to host", usage=usage)
+    archive.apply(SummaryWritten(number=0, summary=failed, covers=(SEED.id,)))
+    assert archive.summary is None
+    assert len(archive.unseen) == 2
+    good = Summary("wide loads help", usage=usage)
+    archive.apply(SummaryWritten(number=1, summary=good, covers=(SEED.id,)))
+    assert archive.summary is not None
+    assert archive.summary.summary.text == "wide loads help"
+    assert list(archive.unseen) == [Kernel("a").id]
+    assert archive.summaries == archive.summarized_at == 2
+    assert archive.spending.llm_usd == 1.0
+    assert archive.spending.proposals == 1

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from kbexp.candidate import Proposal, ProposalRequest, Usage
-from kbexp.config import AlgorithmConfig, BudgetConfig
+from kbexp.config import AlgorithmConfig, BudgetConfig, SearchConfig, SearchMode
 from kbexp.errors import EvaluatorUnavailable, KbexpError, ModelUnavailable, TaskError
 from kbexp.events import EvaluationBegun, ProposalAsked, ProposalReceived, VerdictReached
 from kbexp.kernel import Kernel
@@ -143,16 +143,17 @@ def test_a_first_kernel_that_cannot_be_judged_is_improved_all_the_same(
     assert len(outcome.archive.candidates) > 2
 
 
-def test_an_evaluator_that_only_errs_ends_the_run(land: SimpleNamespace) -> None:
+def test_an_evaluator_that_only_errs_pauses_the_run(land: SimpleNamespace) -> None:
     class Evaluator(land.Evaluator):  # type: ignore[name-defined, misc]
         def submit(self, kernel: Kernel) -> Future[Verdict]:
             return failed(OSError("the cable is out"))
 
     run = land.Run(settings(num_steps=1000), evaluator=Evaluator())
     outcome = run.go()
-    assert outcome.state is RunState.FAILED
+    assert outcome.state is RunState.STOPPED
     assert isinstance(outcome.error, EvaluatorUnavailable)
     assert outcome.reason == str(outcome.error)
+    assert "10 evaluations in a row" in outcome.reason
     assert "OSError" in outcome.reason
     assert len(outcome.archive.proposals) < 20
     mended = land.Run(settings(num_steps=3), archive=Archive(run.journal))
@@ -326,5 +327,41 @@ def test_a_failed_call_without_a_price_is_free(land: SimpleNamespace) -> None:
             nothing = Usage(cost_usd=None)
             return Proposal(request.number, (), None, error="no route to host", usage=nothing)
 
-    run = land.Run(settings(num_steps=2), BudgetConfig(name="", llm_usd=1.0), proposer=Proposer())
+    run = land.Run(settings(num_steps=1), BudgetConfig(name="", llm_usd=1.0), proposer=Proposer())
     assert run.go().state is RunState.COMPLETE
+
+
+@pytest.mark.parametrize("mode", SearchMode)
+def test_a_model_that_only_fails_pauses_the_run_and_it_goes_on_when_it_is_back(
+    land: SimpleNamespace, mode: SearchMode
+) -> None:
+    class Proposer(land.Mutator):  # type: ignore[name-defined, misc]
+        def propose(self, request: ProposalRequest) -> Proposal:
+            if 4 <= request.number < 40:
+                return Proposal(request.number, (), None, error="no route to host")
+            proposal: Proposal = super().propose(request)
+            return proposal
+
+    how = SearchConfig(mode=mode)
+    run = land.Run(settings(num_steps=20), proposer=Proposer(faults=False), how=how)
+    outcome = run.go()
+    assert outcome.state is RunState.STOPPED
+    assert isinstance(outcome.error, ModelUnavailable)
+    assert "10 calls to the model in a row failed" in outcome.reason
+    assert "no route to host" in outcome.reason
+    assert len(outcome.archive.proposals) < 20
+    archive = Archive(run.journal, ordered=mode is SearchMode.steps)
+    mended = land.Run(
+        settings(num_steps=20), proposer=land.Mutator(faults=False), how=how, archive=archive
+    )
+    assert mended.go().reason == "All 20 steps are done."
+    assert len(archive.proposals) == 100
+
+
+def test_an_unusable_answer_is_no_outage(land: SimpleNamespace) -> None:
+    class Proposer:
+        def propose(self, request: ProposalRequest) -> Proposal:
+            usage = Usage(output_tokens=9)
+            return Proposal(request.number, (), None, error="no kernel in it", usage=usage)
+
+    assert land.Run(settings(num_steps=9), proposer=Proposer()).go().state is RunState.COMPLETE

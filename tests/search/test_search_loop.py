@@ -17,9 +17,11 @@ from kbexp.events import (
     ProposalAsked,
     ProposalReceived,
     StepDone,
+    SummaryWritten,
     VerdictReached,
 )
 from kbexp.search import Archive, RunState, best_candidate, score_named
+from kbexp.search.algorithm import request_seed
 from kbexp.verdict import Status
 
 
@@ -67,6 +69,11 @@ def test_thousands_of_candidates_none_judged_twice(land: SimpleNamespace) -> Non
         {"score_function": ScoreFunction.newest},
         {"epsilon": 0.05},
         {"kind": "best_of_n"},
+        {"kind": "sequential"},
+        {"kind": "beam"},
+        {"kind": "random_restart"},
+        {"summarizer": True},
+        {"num_eval_samples": 3, "score_function": ScoreFunction.ucb},
     ],
     ids=lambda more: "-".join(map(str, more.values())) or "mean",
 )
@@ -78,12 +85,17 @@ def test_one_seed_gives_one_run_whatever_the_threads_do(
         run = land.Run(
             settings(num_steps=8, num_candidates=5, num_proposals=3, num_threads=threads, **more),
             evaluator=land.Evaluator(threads=threads),
+            summarizer=land.Summarizer(),
             seed=5,
         )
         seen.append(land.snapshot(run.go().archive))
     assert seen[1:] == seen[:-1]
     assert len(seen[0]["candidates"]) > (5 if "kind" in more else 15)
-    other = land.Run(settings(num_steps=8, num_candidates=5, num_proposals=3, **more), seed=6)
+    other = land.Run(
+        settings(num_steps=8, num_candidates=5, num_proposals=3, **more),
+        summarizer=land.Summarizer(),
+        seed=6,
+    )
     assert land.snapshot(other.go().archive) != seen[0]
 
 
@@ -161,31 +173,44 @@ def test_the_journal_folds_to_the_live_state(land: SimpleNamespace) -> None:
     assert vars(folded)["verdicts"] == vars(archive)["verdicts"]
 
 
-@pytest.mark.parametrize("epsilon", [0.0, 0.05])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"epsilon": 0.0, "test_frequency": 2},
+        {"epsilon": 0.05, "test_frequency": 2},
+        {"kind": "beam"},
+        {"kind": "random_restart", "restart_after": 2},
+        {"kind": "sequential"},
+        {"epsilon": 0.05, "summarizer": True, "num_eval_samples": 2},
+    ],
+    ids=lambda more: "-".join(map(str, more.values())),
+)
 @pytest.mark.parametrize("evaluations", [None, 14])
 def test_a_run_cut_anywhere_goes_on_as_if_it_had_not_been(
-    land: SimpleNamespace, epsilon: float, evaluations: int | None
+    land: SimpleNamespace, more: dict[str, object], evaluations: int | None
 ) -> None:
-    config = settings(
-        num_steps=4, num_candidates=3, num_proposals=2, test_frequency=2, epsilon=epsilon
-    )
+    config = settings(num_steps=4, num_candidates=3, num_proposals=2, **more)
     limits = BudgetConfig(name="", evaluations=evaluations)
-    whole = land.Run(config, limits, seed=4)
+    whole = land.Run(config, limits, seed=4, summarizer=land.Summarizer())
     end = land.snapshot(whole.go().archive)
     kinds = {type(event) for event in whole.journal}
     assert kinds >= {DuplicateFound, StepDone, VerdictReached, ProposalReceived}
     statuses = {e.verdict.status for e in whole.journal if isinstance(e, VerdictReached)}
-    assert statuses >= {Status.CORRECT, Status.INFRASTRUCTURE_ERROR}
+    assert Status.CORRECT in statuses
+    assert "kind" in more or Status.INFRASTRUCTURE_ERROR in statuses or "summarizer" in more
     begun = Counter(e.kernel_id for e in whole.journal if isinstance(e, EvaluationBegun))
     for cut in range(len(whole.journal) + 1):
         kept = whole.journal[:cut]
-        rest = land.Run(config, limits, seed=4, archive=Archive(kept))
+        rest = land.Run(config, limits, seed=4, archive=Archive(kept), summarizer=land.Summarizer())
         assert land.snapshot(rest.go().archive) == end, f"cut after {cut} events"
         assert land.snapshot(Archive([*kept, *rest.journal])) == end
         answered = {e.proposal.number for e in kept if isinstance(e, ProposalReceived)}
         assert not answered & {request.number for request in rest.proposer.requests}
         judged = Counter(e.verdict.kernel_id for e in kept if isinstance(e, VerdictReached))
         assert not (judged + rest.evaluator.judged) - begun  # nothing is judged once more
+        written = {e.number for e in kept if isinstance(e, SummaryWritten)}
+        seeds = {request_seed(4, f"summary {number}") for number in written}
+        assert not seeds & set(rest.summarizer.seeds)
 
 
 def test_a_run_continues_with_a_larger_budget(land: SimpleNamespace) -> None:
@@ -333,4 +358,4 @@ def test_the_best_is_judged_again_on_purpose(land: SimpleNamespace) -> None:
     assert set(run.evaluator.judged.values()) == {1}
     counts = Counter(len(c.verdicts) for c in archive.candidates.values())
     assert counts[2] + 2 * counts[3] == 2
-    assert archive.spending.evaluations == len(archive.candidates)
+    assert archive.spending.evaluations == len(archive.candidates) + 2

@@ -11,17 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kbexp.candidate import Proposal, Usage
+from kbexp.candidate import Proposal, Summary, Usage
 from kbexp.errors import KbexpError
 from kbexp.events import (
     DuplicateFound,
     EvaluationBegun,
     Event,
+    Noted,
     ProposalAsked,
     ProposalReceived,
     RunEnded,
     RunStarted,
     StepDone,
+    SummaryWritten,
     VerdictReached,
     to_record,
 )
@@ -60,6 +62,7 @@ VERDICTS = st.builds(
     phases=st.builds(Phases, TIMES, TIMES, TIMES, TIMES),
     environment=st.dictionaries(TEXTS, TEXTS, max_size=3),
 )
+USAGES = st.builds(Usage, COUNTS, COUNTS, COUNTS, st.none() | FIGURES, FIGURES)
 PROPOSALS = st.builds(
     Proposal,
     number=COUNTS,
@@ -68,7 +71,7 @@ PROPOSALS = st.builds(
     error=TEXTS,
     reply=TEXTS,
     model=TEXTS,
-    usage=st.builds(Usage, COUNTS, COUNTS, COUNTS, st.none() | FIGURES, FIGURES),
+    usage=USAGES,
 )
 ABOUT = st.dictionaries(
     TEXTS,
@@ -90,8 +93,18 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
         number=COUNTS,
         parents=st.lists(TEXTS, max_size=3).map(tuple),
         seed=COUNTS,
+        summary=st.none() | COUNTS,
+        chain=st.none() | COUNTS,
         time=TIMES,
     ),
+    st.builds(
+        SummaryWritten,
+        number=COUNTS,
+        summary=st.builds(Summary, text=TEXTS, error=TEXTS, model=TEXTS, usage=USAGES),
+        covers=st.lists(TEXTS, max_size=3).map(tuple),
+        time=TIMES,
+    ),
+    st.builds(Noted, text=TEXTS, number=st.none() | COUNTS, time=TIMES),
     st.builds(ProposalReceived, proposal=PROPOSALS, time=TIMES),
     st.builds(
         EvaluationBegun, kernel_id=TEXTS, number=st.none() | COUNTS, source=TEXTS, time=TIMES

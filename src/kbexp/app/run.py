@@ -25,7 +25,7 @@ from kbexp.app.standalone import standalone
 from kbexp.app.stop import StopFlag
 from kbexp.app.summary_text import summary_text
 from kbexp.budget import Budget
-from kbexp.config import RunConfig
+from kbexp.config import RunConfig, SearchConfig
 from kbexp.errors import EvaluatorUnavailable, KbexpError
 from kbexp.events import Event, RunEnded, RunStarted
 from kbexp.score import check_metric
@@ -50,6 +50,8 @@ def run(composed: DictConfig, folder: Path) -> float:
     the sentence that `result.json` gives as its reason too, and `Stopped` after a signal.
     """
     config = typed(composed, RunConfig)
+    if config.resume is not None:
+        raise KbexpError("resume=FOLDER is given on the command line, not in a file: take it out.")
     check_folder(folder)
     with StopFlag() as stop:
         this = Run(config, folder, stop)
@@ -134,7 +136,7 @@ class Run:
         check_key(config.llm)
         check_confirm(config.confirm)
         check_baselines(config.baselines)
-        validate(config.algorithm)
+        validate(config.algorithm, config.search)
         check_metric(config.metric, config.gpu, config.evaluator)
         allowed_languages(config.llm.language, device_facts(config.gpu))
         chosen = trackers(config.logger, self._info)
@@ -221,6 +223,7 @@ class Run:
 
         return search(
             self._config.algorithm,
+            how=self._how(),
             seed_kernel=first_kernel(task),
             proposer=proposer,
             submit=lambda kernel: evaluator.submit(task, kernel),
@@ -231,6 +234,13 @@ class Run:
             stop=self._stop.flag,
             archive=archive,
         )
+
+    def _how(self) -> SearchConfig:
+        """Return how to search, with the device's count in what was left open."""
+        how, count = self._config.search, self._config.gpu.count
+        if how.num_evaluations is not None:
+            return how
+        return dataclasses.replace(how, num_evaluations=2 * max(count, 1) + 2)
 
     def _after(
         self, task: Task, others: Sequence[Sized], evaluator: Evaluator, outcome: Outcome
@@ -266,9 +276,9 @@ class Run:
 
         Raises KbexpError where that was another run; nothing in the folder has then changed.
         """
-        from kbexp.search import Archive
+        from kbexp.search import new_archive
 
-        archive = Archive()
+        archive = new_archive(self._config.search)
         with contextlib.ExitStack() as until_ours:
             journal = until_ours.enter_context(Journal(self._info.journal))
             for event in read(journal.path):
@@ -312,6 +322,7 @@ class Run:
             "task": {"name": task.name, "id": task.id, "family": task.family},
             "search": {
                 "algorithm": self._info.config["algorithm"],
+                "mode": self._info.config["search"]["mode"],
                 "metric": self._info.config["metric"],
                 "seed": self._config.seed,
             },

@@ -28,7 +28,7 @@ def summary_text(result: Result, folder: Path) -> str:
     shown = _relative(folder)
     lines.append(f"files:  {shown}/")
     if result.state == "stopped":
-        lines.append(f"go on:  give the same command with hydra.run.dir={shown}")
+        lines.append(f"go on:  python run.py resume={shown}")
     if counted.winner is not None:
         lines.append(f"next:   python {shown / 'best_kernel.py'}")
     elif result.state != "failed":

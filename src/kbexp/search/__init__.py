@@ -2,8 +2,9 @@
 
 from kbexp.search.algorithm import validate
 from kbexp.search.archive import Archive
-from kbexp.search.loop import Outcome, RunState, search
-from kbexp.search.priority import best_candidate
+from kbexp.search.board import best_candidate
+from kbexp.search.loop import new_archive, search
+from kbexp.search.outcome import Outcome, RunState
 from kbexp.search.score import SCORES, Score, score_named
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "RunState",
     "Score",
     "best_candidate",
+    "new_archive",
     "score_named",
     "search",
     "validate",

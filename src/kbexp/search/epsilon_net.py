@@ -1,37 +1,17 @@
-"""The ε-net: admits only proposals that lie far enough from everything held.
-
-Kernels are compared without a model: a text becomes a vector of hashed token trigrams of length
-one, and the distance is L2, between 0 (the same tokens) and √2 (nothing in common). White space
-and comments do not count. The longer a kernel, the less one change moves it: a changed constant
-is about 0.13 in a file of thirty lines and 0.05 in one of a hundred, a renamed identifier some
-tenths.
-"""
+"""The ε-net: admits only proposals that lie far enough from everything held, farthest first."""
 
 from __future__ import annotations
 
-import io
-import re
-import tokenize
-import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
+from kbexp.candidate import Embedder, Vector
+from kbexp.errors import KbexpError
 from kbexp.kernel import Kernel
+from kbexp.search.points import Points
 
-DIMENSIONS = 4096
-"""Length of a vector; kernels have some hundred different trigrams, so few collide."""
-
-DIGITS = 9
-"""Decimal places of a distance that count."""
-
-Vector = npt.NDArray[np.float64]
-
-_TOKEN = re.compile(r"[^\W\d]\w*|\d[\w.]*|[^\w\s]")
-_C_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
-_SKIPPED = frozenset({tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE})
+BATCH = 64
+"""How many texts go to the embedder at once when a run is read back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,84 +23,99 @@ class Dropped:
     distance: float
 
 
-def tokens(source: str) -> list[str]:
-    """Split a kernel's source into tokens, without comments and white space.
+@dataclass(slots=True)
+class _Waiting:
+    """What lies nearest to a kernel that waits, among the first `seen` of the points held."""
 
-    Strings are split too, because native code stands in them, and lose their C comments. A text
-    that Python cannot tokenise is split as it is.
-    """
-    pieces: list[str] = []
-    try:
-        for token in tokenize.generate_tokens(io.StringIO(source).readline):
-            if token.type not in _SKIPPED:
-                text = token.string
-                pieces.append(_C_COMMENT.sub(" ", text) if "\n" in text else text)
-    except (tokenize.TokenError, SyntaxError, ValueError):
-        pieces = [source]
-    return [word for piece in pieces for word in _TOKEN.findall(piece)]
-
-
-def embed(source: str) -> Vector:
-    """Return the counts of the source's token trigrams as a vector of length one.
-
-    A text without tokens is the zero vector.
-    """
-    words = ["", *tokens(source), ""]
-    vector = np.zeros(DIMENSIONS)
-    for trigram in zip(words, words[1:], words[2:], strict=False):
-        text = "\0".join(trigram).encode("utf-8", "surrogatepass")
-        vector[zlib.crc32(text) % DIMENSIONS] += 1.0
-    norm = float(np.linalg.norm(vector))
-    return vector / norm if norm else vector
+    distance: float = float("inf")
+    nearest_id: str = ""
+    seen: int = 0
 
 
 class EpsilonNet:
-    """Chooses among proposals, farthest first; remembers vectors, which follow from the text."""
+    """What is held as points, and where the kernels that wait lie.
 
-    def __init__(self, epsilon: float) -> None:
-        self._epsilon = epsilon
-        self._vectors: dict[str, Vector] = {}
-
-    def admit(
-        self, held: Collection[Kernel], proposed: Mapping[int, Kernel]
-    ) -> tuple[list[int], list[Dropped]]:
-        """Return the numbers admitted, in the order of admission, and what is dropped.
-
-        Again and again the proposal farthest from everything held or admitted is admitted (the
-        lowest number of equals), while that distance is above ε. The choice depends on nothing
-        but what is held, so that one cut off halfway goes on as it would have.
-        """
-        ids = [kernel.id for kernel in held]
-        points = [self._vector(kernel) for kernel in held]
-        numbers = sorted(proposed)
-        vectors = {number: self._vector(proposed[number]) for number in numbers}
-        nearest = {number: _nearest(vectors[number], ids, points) for number in numbers}
-        admitted: list[int] = []
-        while numbers:
-            farthest = max(numbers, key=lambda number: (nearest[number][0], -number))
-            if nearest[farthest][0] <= self._epsilon:
-                break
-            numbers.remove(farthest)
-            admitted.append(farthest)
-            for number in numbers:
-                near = _nearest(vectors[number], [proposed[farthest].id], [vectors[farthest]])
-                nearest[number] = min(nearest[number], near)
-        dropped = [Dropped(number, nearest[number][1], nearest[number][0]) for number in numbers]
-        return admitted, dropped
-
-    def _vector(self, kernel: Kernel) -> Vector:
-        if kernel.id not in self._vectors:
-            self._vectors[kernel.id] = embed(kernel.source)
-        return self._vectors[kernel.id]
-
-
-def _nearest(vector: Vector, ids: list[str], points: list[Vector]) -> tuple[float, str]:
-    """Return the distance to the nearest of some points, and that point's id.
-
-    Distances are rounded: which of two equal ones is the greater must not hang on the order in
-    which a norm happened to be summed up.
+    A kernel whose vector cannot be had is compared with none: it is admitted, and admits all.
+    The choice depends on nothing but what is held, so that one cut off halfway goes on as it
+    would have.
     """
-    if not points:
-        return float("inf"), ""
-    distances = np.linalg.norm(np.stack(points) - vector, axis=1).round(DIGITS)
-    return min(zip(distances.tolist(), ids, strict=True))
+
+    def __init__(self, epsilon: float, embedder: Embedder) -> None:
+        self.embedder = embedder
+        self._epsilon = epsilon
+        self._points = Points()
+        self._vectors: dict[str, Vector] = {}
+        self._waiting: dict[str, _Waiting] = {}
+
+    def place(self, kernel: Kernel, vector: Vector) -> None:
+        """Keep where a kernel lies until it is held or dropped.
+
+        Raises ValueError for a vector that is none, or of another length than those before.
+        """
+        if not self._points.fits(vector):
+            raise ValueError("what came is no vector, or of another length than those before")
+        self._vectors[kernel.id] = vector
+
+    def hold(self, kernel: Kernel) -> None:
+        """Take a kernel in: what waits is compared with it from now on."""
+        vector = self._vectors.pop(kernel.id, None)
+        self._waiting.pop(kernel.id, None)
+        if vector is not None:
+            self._points.add(kernel.id, vector)
+
+    def recall(self, held: Iterable[Kernel], waiting: Iterable[Kernel]) -> str:
+        """Find places for what an earlier session held and had waiting; return what went wrong.
+
+        The text is one sentence, or "" where all went well.
+        """
+        fault = ""
+        held, waiting = list(held), list(waiting)
+        for kernels, take in ((held, True), (waiting, False)):
+            for first in range(0, len(kernels), BATCH):
+                batch = kernels[first : first + BATCH]
+                try:
+                    vectors = self.embedder.embed([kernel.source for kernel in batch])
+                    for kernel, vector in zip(batch, vectors, strict=True):
+                        self.place(kernel, vector)
+                        if take:
+                            self.hold(kernel)
+                except Exception as error:
+                    fault = embedding_fault(error, "kernels that are held")
+        return fault
+
+    def sift(self, proposed: Mapping[int, Kernel]) -> tuple[int | None, list[Dropped]]:
+        """Return the number to admit next, and all that lie within ε of what is held.
+
+        The one to admit is the farthest of the rest (the lowest number of equals), None where
+        there is no rest. Whoever admits it calls `hold`, then asks again.
+        """
+        best: tuple[float, int] | None = None
+        dropped: list[Dropped] = []
+        for number in sorted(proposed):
+            near = self._nearest(proposed[number])
+            if near.distance <= self._epsilon:
+                dropped.append(Dropped(number, near.nearest_id, near.distance))
+                self._waiting.pop(proposed[number].id, None)
+            elif best is None or near.distance > best[0]:
+                best = near.distance, number
+        for drop in dropped:
+            self._vectors.pop(proposed[drop.number].id, None)
+        return best[1] if best else None, dropped
+
+    def _nearest(self, kernel: Kernel) -> _Waiting:
+        """Compare a kernel that waits with the points that it was not yet compared with."""
+        near = self._waiting.setdefault(kernel.id, _Waiting())
+        vector = self._vectors.get(kernel.id)
+        if vector is None:
+            return near
+        distance, name = self._points.nearest(vector, near.seen)
+        if (distance, name) < (near.distance, near.nearest_id):
+            near.distance, near.nearest_id = distance, name
+        near.seen = len(self._points)
+        return near
+
+
+def embedding_fault(error: Exception, what: str) -> str:
+    """Say why a vector could not be had, in one sentence; what an error says only if it is ours."""
+    why = str(error) if isinstance(error, KbexpError | ValueError) else type(error).__name__
+    return f"No embedding of {what}: compared by text alone ({why.rstrip('.')})."

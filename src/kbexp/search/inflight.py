@@ -1,4 +1,4 @@
-"""What is in flight: model calls on threads of their own, evaluations as futures.
+"""What is in flight: calls to models on threads of their own, evaluations as futures.
 
 Everything that finishes wakes the one thread that runs the search, through a queue. Threads are
 daemons: a call that hangs holds up neither the end of a run nor the end of the program.
@@ -9,15 +9,27 @@ from __future__ import annotations
 import queue
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
-from kbexp.candidate import Proposal, ProposalRequest, Proposer
+from kbexp.candidate import (
+    Candidate,
+    Embedder,
+    Proposal,
+    ProposalRequest,
+    Proposer,
+    Summarizer,
+    Summary,
+    Vector,
+)
 from kbexp.errors import EvaluatorUnavailable, ModelUnavailable, TaskError
 from kbexp.kernel import Kernel
 from kbexp.verdict import Phase, Status, Verdict
+
+Result = TypeVar("Result")
 
 Submit = Callable[[Kernel], "Future[Verdict]"]
 """Hands a kernel to the evaluator and returns at once."""
@@ -25,10 +37,14 @@ Submit = Callable[[Kernel], "Future[Verdict]"]
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A model call that has ended."""
+    """A model call that has ended; `vector` is where its kernel lies, or why that is not known.
+
+    None where nobody asked, or there is no kernel.
+    """
 
     request: ProposalRequest
     future: Future[Proposal]
+    vector: Vector | Exception | None = None
 
     def proposal(self) -> Proposal:
         """Return the answer, or a proposal that says why there is none; ModelUnavailable raises."""
@@ -40,6 +56,25 @@ class Answered:
         except Exception as error:
             why = f"The model call ended in {_fault(error)}."
             return Proposal(self.request.number, parents, None, error=why)
+
+
+@dataclass(frozen=True, slots=True)
+class Summarized:
+    """A call for a summary that has ended; `covers` are the ids of the kernels it was shown."""
+
+    number: int
+    covers: tuple[str, ...]
+    future: Future[Summary]
+
+    def summary(self) -> Summary:
+        """Return what was written, or a summary that says why there is none."""
+        try:
+            summary = self.future.result()
+        except Exception as error:
+            return Summary("", f"The call for a summary ended in {_fault(error)}.")
+        if not summary.text.strip() and not summary.error:
+            return replace(summary, text="", error="The model wrote no summary.")
+        return replace(summary, text="") if summary.error else summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +115,29 @@ def _fault(error: BaseException) -> str:
     return f"{type(error).__name__}{place}"
 
 
+Done = Answered | Summarized | Judged
+
+
 class InFlight:
     """The calls and evaluations under way; used from one thread only."""
 
-    def __init__(self, proposer: Proposer) -> None:
+    def __init__(
+        self,
+        proposer: Proposer,
+        summarizer: Summarizer | None = None,
+        embedder: Embedder | None = None,
+    ) -> None:
         self._proposer = proposer
-        self._done: queue.SimpleQueue[Answered | Judged] = queue.SimpleQueue()
+        self._summarizer = summarizer
+        self._embedder = embedder
+        self._done: queue.SimpleQueue[Done] = queue.SimpleQueue()
         self._calls: set[int] = set()
         self._evaluations: dict[str, Future[Verdict]] = {}
+        self.summaries = 0
 
     @property
     def calls(self) -> int:
-        """How many model calls are under way."""
+        """How many calls for proposals are under way."""
         return len(self._calls)
 
     @property
@@ -99,25 +145,39 @@ class InFlight:
         """How many evaluations are under way."""
         return len(self._evaluations)
 
+    @property
+    def empty(self) -> bool:
+        """True where nothing at all is under way."""
+        return not (self._calls or self._evaluations or self.summaries)
+
     def judging(self, kernel_id: str) -> bool:
         """True while a kernel is with the evaluator."""
         return kernel_id in self._evaluations
 
     def call(self, request: ProposalRequest) -> None:
-        """Ask the model on a new thread."""
+        """Ask the model on a new thread, and there also where its kernel lies."""
         future: Future[Proposal] = Future()
-        future.add_done_callback(lambda done: self._done.put(Answered(request, done)))
 
         def ask() -> None:
-            try:
-                future.set_result(self._proposer.propose(request))
-            except Exception as error:
-                future.set_exception(error)
-            except BaseException as error:  # such as SystemExit: it must not end the search
-                future.set_exception(RuntimeError(type(error).__name__))
+            _settle(future, lambda: self._proposer.propose(request))
+            self._done.put(Answered(request, future, self._vector(future)))
 
         self._calls.add(request.number)
         threading.Thread(target=ask, name=f"proposal-{request.number}", daemon=True).start()
+
+    def summarize(self, number: int, previous: str, fresh: Sequence[Candidate], seed: int) -> None:
+        """Ask for a summary on a new thread."""
+        summarizer = self._summarizer
+        assert summarizer is not None
+        future: Future[Summary] = Future()
+        covers = tuple(candidate.kernel.id for candidate in fresh)
+
+        def ask() -> None:
+            _settle(future, lambda: summarizer.summarize(previous, fresh, seed))
+            self._done.put(Summarized(number, covers, future))
+
+        self.summaries += 1
+        threading.Thread(target=ask, name=f"summary-{number}", daemon=True).start()
 
     def evaluate(self, submit: Submit, kernel: Kernel) -> None:
         """Hand a kernel to the evaluator; what `submit` raises comes back as what it ended in."""
@@ -129,7 +189,7 @@ class InFlight:
         self._evaluations[kernel.id] = future
         future.add_done_callback(lambda done: self._done.put(Judged(kernel.id, done)))
 
-    def next(self, timeout_s: float) -> Answered | Judged | None:
+    def next(self, timeout_s: float) -> Done | None:
         """Return the next thing that ended, or None where nothing did within the time."""
         try:
             done = self._done.get(timeout=max(0.0, timeout_s))
@@ -138,6 +198,8 @@ class InFlight:
         match done:
             case Answered():
                 self._calls.discard(done.request.number)
+            case Summarized():
+                self.summaries -= 1
             case Judged():
                 del self._evaluations[done.kernel_id]
         return done
@@ -146,3 +208,25 @@ class InFlight:
         """Ask for every evaluation to be given up; one that is already running may go on."""
         for future in list(self._evaluations.values()):
             future.cancel()
+
+    def _vector(self, future: Future[Proposal]) -> Vector | Exception | None:
+        """Ask where a proposal's kernel lies; whatever that raises is the answer."""
+        if self._embedder is None or future.exception() is not None:
+            return None
+        kernel = future.result().kernel
+        if kernel is None:
+            return None
+        try:
+            return self._embedder.embed([kernel.source])[0]
+        except Exception as error:
+            return error
+
+
+def _settle(future: Future[Result], work: Callable[[], Result]) -> None:
+    """Run the work; whatever comes of it, SystemExit too, is the future's and ends no search."""
+    try:
+        future.set_result(work())
+    except Exception as error:
+        future.set_exception(error)
+    except BaseException as error:
+        future.set_exception(RuntimeError(type(error).__name__))

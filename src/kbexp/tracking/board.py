@@ -13,6 +13,7 @@ from kbexp.events import (
     DuplicateFound,
     EvaluationBegun,
     Event,
+    Noted,
     ProposalAsked,
     ProposalReceived,
     RunEnded,
@@ -86,6 +87,8 @@ class Board:
                     self.rows.append(Row("no kernel", str(number), detail=error))
             case EvaluationBegun():
                 self.judging.add(event.kernel_id)
+            case Noted():
+                self.rows.append(Row("note", "", detail=one_line(event.text, 300)))
             case DuplicateFound():
                 detail = held_words(event, self.summary)
                 self.rows.append(Row("duplicate", str(event.number), detail=detail))

@@ -16,11 +16,13 @@ from kbexp.events import (
     DuplicateFound,
     EvaluationBegun,
     Event,
+    Noted,
     ProposalAsked,
     ProposalReceived,
     RunEnded,
     RunStarted,
     StepDone,
+    SummaryWritten,
     VerdictReached,
 )
 from kbexp.summary import RunSummary
@@ -110,6 +112,10 @@ def _what(event: Event, summary: RunSummary) -> str:
             )
         case DuplicateFound():
             return f"proposal {event.number} {held_words(event, summary)}"
+        case SummaryWritten():
+            return _summary(event)
+        case Noted():
+            return one_line(event.text, 300)
         case StepDone():
             return (
                 f"step {event.step} done  {best_words(summary)}  {summary.evaluations} "
@@ -175,6 +181,14 @@ def held_words(event: DuplicateFound, summary: RunSummary) -> str:
 
 def _kernel(kernel_id: str, summary: RunSummary) -> str:
     return f"{origin(summary.number_of(kernel_id))}  kernel {one_line(kernel_id[:8])}"
+
+
+def _summary(event: SummaryWritten) -> str:
+    summary = event.summary
+    price = "unknown price" if summary.usage.cost_usd is None else dollars(summary.usage.cost_usd)
+    cost = f"{count(summary.usage.input_tokens)}+{count(summary.usage.output_tokens)} tokens"
+    what = f"failed: {one_line(summary.error)}" if summary.error else "written"
+    return f"summary {event.number} {what}  ({cost}, {price})"
 
 
 def _short(parents: tuple[str, ...]) -> str:

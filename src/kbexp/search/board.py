@@ -1,0 +1,238 @@
+"""The board: where every candidate stands, kept up to date as verdicts come.
+
+A candidate that was correct once comes before every one that never was. Within both groups the
+one with the highest priority comes first, by one of three rules:
+
+- `mean`: the mean score over its verdicts, as published priority search has it;
+- `ucb`: mean + c·√(ln(total + 1) / n)·(max - min), clipped to [min, max], where n counts what is
+  known of the candidate (its verdicts and the proposals asked from it), total is the sum of n over
+  all, and min and max are the lowest and the highest score seen;
+- `newest`: the one that came last.
+
+Equal priorities are ordered by the number of proposals already asked from a candidate, fewer
+first, then by age, newest first: the order is total, and equals take turns.
+
+The figures are columns that grow by doubling, so that a choice among a hundred thousand
+candidates is some passes over arrays, and taking a verdict in touches one row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from kbexp.candidate import Candidate
+from kbexp.config import ScoreFunction
+from kbexp.search.archive import Archive, scored
+from kbexp.search.score import Score
+from kbexp.verdict import Verdict
+
+Floats = npt.NDArray[np.float64]
+Orders = npt.NDArray[np.intp]
+
+
+def mean_score(candidate: Candidate, score: Score) -> float | None:
+    """Return the mean score over a candidate's verdicts; None where nothing is known of it."""
+    verdicts = scored(candidate.verdicts)
+    if not verdicts:
+        return None
+    return math.fsum(score(verdict) for verdict in verdicts) / len(verdicts)
+
+
+def best_candidate(archive: Archive, score: Score) -> tuple[Candidate, float] | None:
+    """Return the correct candidate of highest mean score (the oldest of equals) and that score."""
+    board = Board(archive, score)
+    board.refresh()
+    return board.best()
+
+
+class Board:
+    """Figures of an archive's candidates, one row each, in their order.
+
+    They are those of the last `refresh`; what came since is not in them. `touch` names a candidate
+    that has one more verdict.
+    """
+
+    def __init__(self, archive: Archive, score: Score) -> None:
+        self.archive = archive
+        self.score = score
+        self.rows = 0
+        self.numbers = 0
+        self._touched: set[str] = set()
+        self._mean = np.zeros(64)
+        self._spread = np.zeros(64)
+        self._judgements = np.zeros(64)
+        self._correct = np.zeros(64)
+        self._expansions = np.zeros(64)
+        self._last_asked = np.full(64, -1.0)
+        self._failures: list[int] = []
+        self._failures_of: dict[int, list[int]] = {}
+
+    def touch(self, kernel_id: str) -> None:
+        """Have a candidate's figures made anew by the next refresh."""
+        self._touched.add(kernel_id)
+
+    def refresh(self, candidates: int | None = None, numbers: int | None = None) -> None:
+        """Take in the first `candidates` candidates and the requests below `numbers`; None is all.
+
+        What was taken in before stays in.
+        """
+        archive = self.archive
+        have = len(archive.in_order)
+        last = have if candidates is None else min(candidates, have)
+        while len(self._mean) < last:
+            self._grow()
+        for kernel_id in self._touched:
+            candidate = archive.candidates.get(kernel_id)
+            if candidate is not None and candidate.order < self.rows:
+                self._measure(candidate)
+        self._touched.clear()
+        for candidate in archive.in_order[self.rows : last]:
+            self._measure(candidate)
+        self.rows = max(self.rows, last)
+        while (asked := archive.asked.get(self.numbers)) is not None:
+            if numbers is not None and self.numbers >= numbers:
+                break
+            order = archive.candidates[asked.parents[0]].order
+            self._expansions[order] += 1
+            self._last_asked[order] = self.numbers
+            self.numbers += 1
+
+    def candidate(self, order: int) -> Candidate:
+        """Return a candidate by its order."""
+        return self.archive.in_order[order]
+
+    def mean(self, order: int) -> float:
+        """Return a candidate's mean score; 0 where nothing is known of it."""
+        return float(self._mean[order])
+
+    def correct(self, order: int) -> bool:
+        """True where a candidate was correct once."""
+        return order < self.rows and bool(self._correct[order])
+
+    def top(
+        self, count: int, function: ScoreFunction = ScoreFunction.mean, c: float = 1.0
+    ) -> list[int]:
+        """Return the orders of the `count` best that have a score; `c` weighs `ucb`'s bonus."""
+        known = np.flatnonzero(self._judgements[: self.rows] > 0)
+        keys = (
+            self._correct[: self.rows],
+            self._priority(known, function, c),
+            -self._expansions[: self.rows],
+            np.arange(self.rows, dtype=np.float64),
+        )
+        return first_of(known, count, keys)
+
+    def top_correct(self, count: int) -> list[int]:
+        """Return the orders of the `count` correct ones of highest mean score."""
+        return [order for order in self.top(count) if self._correct[order]]
+
+    def best(self) -> tuple[Candidate, float] | None:
+        """Return the correct candidate of highest mean score, the oldest of equals, and that."""
+        correct = np.flatnonzero(self._correct[: self.rows])
+        if not correct.size:
+            return None
+        order = int(correct[np.argmax(self._mean[correct])])
+        return self.candidate(order), float(self._mean[order])
+
+    def least_recently_asked(self, orders: Sequence[int]) -> int:
+        """Return the one whose last request is oldest; the first of those that had none."""
+        return min(orders, key=lambda order: self._last_asked[order])
+
+    def failure_beside(self, order: int) -> int | None:
+        """Return the newest failure that came of improving a candidate, or the newest of all.
+
+        None where there is none but the candidate itself.
+        """
+        for failures in (self._failures_of.get(order, []), self._failures):
+            for failure in reversed(failures):
+                if failure != order and not self._correct[failure]:
+                    return failure
+        return None
+
+    def promising(self, samples: int, count: int) -> list[int]:
+        """Return up to `count` candidates that want another verdict, the best first.
+
+        They have fewer than `samples`, and the upper end of their score's interval reaches the
+        lower end of the best one's: the best itself, and all that could still be better.
+        """
+        rows = slice(0, self.rows)
+        correct = np.flatnonzero(self._correct[rows])
+        if not correct.size or samples < 2:
+            return []
+        mean, spread = self._mean[rows], self._spread[rows]
+        best = int(correct[np.argmax(mean[correct])])
+        near = correct[mean[correct] + spread[correct] >= mean[best] - spread[best]]
+        wanted = near[self._judgements[near] < samples]
+        return first_of(wanted, count, (mean, -np.arange(self.rows, dtype=np.float64)))
+
+    def _priority(self, known: Orders, function: ScoreFunction, c: float) -> Floats:
+        mean = self._mean[: self.rows]
+        if function is ScoreFunction.newest:
+            return np.arange(self.rows, dtype=np.float64)
+        if function is ScoreFunction.mean or not known.size:
+            return mean
+        low, high = float(mean[known].min()), float(mean[known].max())
+        seen = self._judgements[: self.rows] + self._expansions[: self.rows]
+        bonus = c * np.sqrt(math.log(float(seen[known].sum()) + 1) / np.maximum(seen, 1.0))
+        return np.clip(mean + bonus * (high - low), low, high)
+
+    def _measure(self, candidate: Candidate) -> None:
+        """Make the figures of a candidate anew."""
+        order, verdicts = candidate.order, scored(candidate.verdicts)
+        mean = mean_score(candidate, self.score)
+        was_failure = self._judgements[order] > 0 and not self._correct[order]
+        self._judgements[order] = len(verdicts)
+        self._mean[order] = mean or 0.0
+        self._correct[order] = any(verdict.correct for verdict in verdicts)
+        self._spread[order] = (mean or 0.0) * _relative_spread(verdicts)
+        if verdicts and not self._correct[order] and not was_failure:
+            self._failures.append(order)
+            if candidate.proposal is not None and candidate.proposal.parents:
+                parent = self.archive.candidates.get(candidate.proposal.parents[0])
+                if parent is not None:
+                    self._failures_of.setdefault(parent.order, []).append(order)
+
+    def _grow(self) -> None:
+        for name in ("_mean", "_spread", "_judgements", "_correct", "_expansions"):
+            column = getattr(self, name)
+            setattr(self, name, np.concatenate([column, np.zeros(len(column))]))
+        self._last_asked = np.concatenate([self._last_asked, np.full(len(self._last_asked), -1.0)])
+
+
+def first_of(pool: Orders, count: int, keys: Sequence[Floats]) -> list[int]:
+    """Return the `count` rows of the pool that come first: the largest by the first key, and so on.
+
+    One pass for each key in place of a sort: rows above the last one wanted are in, those
+    below are out, and equals go on to the next key.
+    """
+    chosen: list[Orders] = []
+    wanted = count
+    for key in keys:
+        if len(pool) <= wanted or wanted <= 0:
+            break
+        values = key[pool]
+        last = np.partition(values, len(values) - wanted)[len(values) - wanted]
+        above = pool[values > last]
+        chosen.append(above)
+        wanted -= len(above)
+        pool = pool[values == last]
+    rows = np.concatenate([*chosen, pool[: max(wanted, 0)]])
+    order = np.lexsort([-key[rows] for key in reversed(keys)])
+    return [int(row) for row in rows[order]]
+
+
+def _relative_spread(verdicts: Sequence[Verdict]) -> float:
+    """Return half the width of the mean's 95 % interval as a share of it, from the speedups'.
+
+    Any metric's noise is taken to be that of the measured speedup. 0 where none was measured.
+    """
+    squares = [
+        ((v.speedup.high - max(v.speedup.low, 0.0)) / 2 / v.speedup.value) ** 2
+        for v in verdicts
+        if v.speedup is not None and v.speedup.value > 0 and math.isfinite(v.speedup.high)
+    ]
+    return math.sqrt(math.fsum(squares)) / len(squares) if squares else 0.0

@@ -47,6 +47,7 @@ class Spending:
     unpriced_calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
     device_s: float = 0.0
     largest_evaluation_s: float = 0.0
     wall_s: float = 0.0
@@ -74,6 +75,7 @@ class Spending:
     def _add_call(self, usage: Usage, *, failed: bool) -> None:
         self.input_tokens += usage.input_tokens
         self.output_tokens += usage.output_tokens
+        self.cached_tokens += usage.cached_tokens
         cost = usage.cost_usd
         if cost is not None and math.isfinite(cost) and cost >= 0:
             self.llm_usd += cost

@@ -108,6 +108,11 @@ class RunSummary:
         return self.spending.input_tokens
 
     @property
+    def cached_tokens(self) -> int:
+        """Tokens among those that the model read which came from the provider's cache."""
+        return self.spending.cached_tokens
+
+    @property
     def output_tokens(self) -> int:
         """Tokens that the model wrote."""
         return self.spending.output_tokens
@@ -211,6 +216,7 @@ class RunSummary:
                 "llm_usd": self.llm_usd,
                 "gpu_usd": self.gpu_usd,
                 "input_tokens": self.input_tokens,
+                "cached_tokens": self.cached_tokens,
                 "output_tokens": self.output_tokens,
             },
             "wall_s": self.wall_s,

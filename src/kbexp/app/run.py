@@ -18,6 +18,13 @@ from kbexp.app.configuration import typed
 from kbexp.app.confirm import Sized, check_confirm, other_sizes
 from kbexp.app.explain import Stopped
 from kbexp.app.first import first_kernel
+from kbexp.app.models import (
+    RunProposer,
+    check_models,
+    open_embedder,
+    open_proposer,
+    open_summarizer,
+)
 from kbexp.app.result import Result, environment, write_atomically, write_result
 from kbexp.app.standalone import standalone
 from kbexp.app.stop import StopFlag
@@ -93,6 +100,7 @@ class Run:
         )
         self._summary = self._info.summary()
         self._journal: Journal | None = None
+        self._proposer: RunProposer | None = None
         self._ours = not self._info.journal.exists()
         self._earlier_s = 0.0
         self._task: Task | None = None
@@ -114,6 +122,7 @@ class Run:
 
         config = self._config
         check_key(config.llm)
+        check_models(config)
         check_confirm(config.confirm)
         check_baselines(config.baselines)
         validate(config.algorithm, config.search)
@@ -132,8 +141,8 @@ class Run:
             # The evaluator warms up while the model's libraries are imported. The search begins
             # when both are done: what is timed on a CPU wants the CPU for itself.
             self._device = evaluator.device
-            proposer = self._proposer(task)
-            outcome = self._searched(task, evaluator, proposer, budget, archive)
+            self._proposer = open_proposer(config, task, self._info.journal)
+            outcome = self._searched(task, evaluator, self._proposer, budget, archive)
             outcome = self._after(task, others, evaluator, outcome)
             self._device = evaluator.device
         return outcome
@@ -158,7 +167,7 @@ class Run:
             summary=self._summary,
             wall_s=self._earlier_s + time.monotonic() - self._began,
             environment=environment(),
-            notes=tuple(self._notes),
+            notes=(*(self._proposer.notes if self._proposer else ()), *self._notes),
         )
         try:
             if best is not None:
@@ -194,6 +203,8 @@ class Run:
             how=self._how(),
             seed_kernel=first_kernel(task),
             proposer=proposer,
+            summarizer=open_summarizer(self._config, task),
+            embedder=open_embedder(self._config),
             submit=lambda kernel: evaluator.submit(task, kernel),
             record=self._record,
             budget=budget,
@@ -267,19 +278,12 @@ class Run:
         self._earlier_s = self._summary.wall_s
         return archive
 
-    def _proposer(self, task: Task) -> Proposer:
-        from kbexp.proposals.device import device_facts
-        from kbexp.proposals.litellm_setup import import_opto
-        from kbexp.proposals.proposer import LlmProposer
-
-        proposer = LlmProposer(task, device_facts(self._config.gpu), self._config.llm)
-        import_opto()
-        return proposer
-
     def _record(self, event: Event) -> None:
         assert self._journal is not None
         self._journal.append(event)
         self._summary.apply(event)
+        if self._proposer is not None:
+            self._proposer.apply(event)
 
     def _about(self, task: Task) -> dict[str, Any]:
         return {

@@ -80,18 +80,36 @@ def test_no_recording_is_one_sentence(start: Any, tmp_path: Path) -> None:
     assert "llm.path" in done.stderr
 
 
-def test_a_run_with_several_models_says_which_one_answered(
-    model_server: Any, start: Any, tmp_path: Path, events_of: Any
+def test_a_run_with_several_models_and_one_that_embeds(
+    model_server: Any,
+    start: Any,
+    tmp_path: Path,
+    events_of: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    entry = f"api_base: '{model_server.url}/v1', api_key_env: SCRIPTED_KEY"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    address = f"{model_server.url}/v1"
+    entry = f"api_base: '{address}', api_key_env: SCRIPTED_KEY"
     done = start(
         "llm=several",
         f"llm.models=[{{model: openai/a, {entry}}}, {{model: openai/b, name: b, {entry}}}]",
         "llm.reasoning_effort=low",
+        "algorithm=ps_epsnet",
+        "algorithm.epsilon=1e-6",
+        "algorithm.embedding_model=openai/embeds",
+        f"algorithm.embedding_api_base={address}",
     )
     assert done.returncode == 0, done.stderr
-    received = answers(events_of(tmp_path / "run"))
+    events = events_of(tmp_path / "run")
+    received = answers(events)
     asked = {"a": "openai/a", "b": "b"}
     assert [e["model"] for e in received] == [asked[r["model"]] for r in model_server.requests]
     assert len(received) == 3
     assert all(r["reasoning_effort"] == "low" for r in model_server.requests)
+    judged = {e["source"] for e in events if e["event"] == "evaluation_begun"}
+    assert len(judged) == 4
+    assert judged == set(model_server.embedded)
+    assert len(model_server.embedded) == 4, "what was paid for is kept"
+    assert [e for e in events if e["event"] == "noted"] == []
+    kept = list((tmp_path / "cache" / "kbexp" / "embeddings").rglob("*"))
+    assert len([path for path in kept if path.is_file()]) == 4

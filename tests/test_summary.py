@@ -81,6 +81,7 @@ def test_counts_and_costs() -> None:
         "gpu_usd": pytest.approx(3 * 6 * 0.5),
         "input_tokens": 30,
         "cached_tokens": 9,
+        "cached_usd": 0.0,
         "output_tokens": 15,
     }
     assert (record["state"], record["reason"]) == ("complete", "Done.")

@@ -48,6 +48,7 @@ class Spending:
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    cached_usd: float = 0.0
     device_s: float = 0.0
     largest_evaluation_s: float = 0.0
     wall_s: float = 0.0
@@ -76,6 +77,7 @@ class Spending:
         self.input_tokens += usage.input_tokens
         self.output_tokens += usage.output_tokens
         self.cached_tokens += usage.cached_tokens
+        self.cached_usd += usage.cached_usd if math.isfinite(usage.cached_usd) else 0.0
         cost = usage.cost_usd
         if cost is not None and math.isfinite(cost) and cost >= 0:
             self.llm_usd += cost

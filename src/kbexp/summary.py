@@ -113,6 +113,11 @@ class RunSummary:
         return self.spending.cached_tokens
 
     @property
+    def cached_usd(self) -> float:
+        """Dollars for these tokens, a part of `llm_usd`."""
+        return self.spending.cached_usd
+
+    @property
     def output_tokens(self) -> int:
         """Tokens that the model wrote."""
         return self.spending.output_tokens
@@ -217,6 +222,7 @@ class RunSummary:
                 "gpu_usd": self.gpu_usd,
                 "input_tokens": self.input_tokens,
                 "cached_tokens": self.cached_tokens,
+                "cached_usd": self.cached_usd,
                 "output_tokens": self.output_tokens,
             },
             "wall_s": self.wall_s,

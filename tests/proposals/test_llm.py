@@ -325,8 +325,10 @@ def test_prices_of_the_settings(model_server: Any, settings: Make, kit: Any) -> 
     usage = ask(settings(**prices)).usage
     assert usage.cached_tokens == 600
     assert usage.cost_usd == pytest.approx((1000 * 2.0 + 200 * 8.0) / 1e6)
+    assert usage.cached_usd == pytest.approx(600 * 2.0 / 1e6)
     usage = ask(settings(**prices, cached_input_usd_per_mtok=0.5)).usage
     assert usage.cost_usd == pytest.approx((400 * 2.0 + 600 * 0.5 + 200 * 8.0) / 1e6)
+    assert usage.cached_usd == pytest.approx(600 * 0.5 / 1e6)
 
 
 def test_prices_of_litellm(model_server: Any, settings: Make, kit: Any) -> None:

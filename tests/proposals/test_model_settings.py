@@ -125,3 +125,4 @@ def test_the_price_of_cached_tokens_of_a_known_model_is_the_lower_one(
         + 600 * price["cache_read_input_token_cost"]
         + 200 * price["output_cost_per_token"]
     )
+    assert made.usage.cached_usd == pytest.approx(600 * price["cache_read_input_token_cost"])

@@ -159,6 +159,7 @@ class Session:
             output_tokens=self.usage.output_tokens + used.output_tokens,
             cached_tokens=self.usage.cached_tokens + used.cached_tokens,
             cost_usd=cost,
+            cached_usd=self.usage.cached_usd + used.cached_usd,
             latency_s=self.usage.latency_s + latency_s,
         )
 

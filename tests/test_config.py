@@ -34,6 +34,7 @@ NEEDED = {
     ("task", "file"): ["task.path=mine.py"],
     ("task", "kernelbench"): ["task.problem=1"],
     ("llm", "custom"): ["llm.model=some/model"],
+    ("llm", "replay"): ["llm.path=outputs/a_run"],
 }
 
 ALL = [(group, name) for group in GROUPS for name in choices(CONF, group)]

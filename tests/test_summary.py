@@ -48,7 +48,7 @@ def judged(
 
 def received(number: int, cost_usd: float | None, source: str | None = "k") -> ProposalReceived:
     kernel = None if source is None else Kernel(source)
-    usage = Usage(input_tokens=10, output_tokens=5, cost_usd=cost_usd)
+    usage = Usage(input_tokens=10, output_tokens=5, cached_tokens=3, cost_usd=cost_usd)
     return ProposalReceived(proposal=Proposal(number, (), kernel, usage=usage))
 
 
@@ -80,6 +80,8 @@ def test_counts_and_costs() -> None:
         "llm_usd": 0.75,
         "gpu_usd": pytest.approx(3 * 6 * 0.5),
         "input_tokens": 30,
+        "cached_tokens": 9,
+        "cached_usd": 0.0,
         "output_tokens": 15,
     }
     assert (record["state"], record["reason"]) == ("complete", "Done.")

@@ -51,6 +51,8 @@ class Spending:
     unpriced_calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    cached_usd: float = 0.0
     device_s: float = 0.0
     billed_usd: float | None = None
     largest_evaluation_s: float = 0.0
@@ -85,6 +87,8 @@ class Spending:
     def _add_call(self, usage: Usage, *, failed: bool) -> None:
         self.input_tokens += usage.input_tokens
         self.output_tokens += usage.output_tokens
+        self.cached_tokens += usage.cached_tokens
+        self.cached_usd += usage.cached_usd if math.isfinite(usage.cached_usd) else 0.0
         cost = usage.cost_usd
         if cost is not None and math.isfinite(cost) and cost >= 0:
             self.llm_usd += cost

@@ -12,13 +12,18 @@ from kbexp.verdict import Record, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one model call used; `cost_usd` is None where no price is known."""
+    """What one model call used; `cost_usd` is None where no price is known.
+
+    `cached_tokens` are those of the input that came from the provider's cache, and `cached_usd` is
+    their part of the price, 0 where it is not known.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
     cost_usd: float | None = 0.0
     latency_s: float = 0.0
+    cached_usd: float = 0.0
 
     def to_record(self) -> Record:
         """Return the figures as a JSON object."""
@@ -27,6 +32,7 @@ class Usage:
             "output_tokens": self.output_tokens,
             "cached_tokens": self.cached_tokens,
             "cost_usd": self.cost_usd,
+            "cached_usd": self.cached_usd,
             "latency_s": self.latency_s,
         }
 
@@ -40,6 +46,7 @@ class Usage:
             cached_tokens=int(record["cached_tokens"]),
             cost_usd=None if cost is None else float(cost),
             latency_s=float(record["latency_s"]),
+            cached_usd=float(record.get("cached_usd", 0.0)),
         )
 
 

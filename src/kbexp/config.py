@@ -129,7 +129,8 @@ class AlgorithmConfig:
     best kernel is judged once more (0 is never); every `log_frequency` steps the console says in a
     line where the search stands. A candidate that could still be the best is judged until it has
     `num_eval_samples` verdicts. A chain of `random_restart` begins anew after `restart_after`
-    proposals in a row that were no better.
+    proposals in a row that were no better. The ε-net compares kernels by `embedding_model`, a name
+    of LiteLLM's with an address and a key's variable of its own, or by their tokens (None).
     """
 
     name: str = "???"
@@ -139,6 +140,9 @@ class AlgorithmConfig:
     num_proposals: int = 1
     num_threads: int = 4
     epsilon: float = 0.0
+    embedding_model: str | None = None
+    embedding_api_base: str | None = None
+    embedding_api_key_env: str | None = None
     summarizer: bool = False
     score_function: ScoreFunction = ScoreFunction.mean
     ucb_c: float = 1.0
@@ -195,13 +199,45 @@ class TaskConfig:
     confirm_sizes: list[dict[str, Any]] = field(default_factory=list)
 
 
+class ModelChoice(StrEnum):
+    """Which of several models is asked: by fixed weights, or by what their proposals brought."""
+
+    weights = "weights"
+    bandit = "bandit"
+
+
+@dataclass
+class ModelConfig:
+    """One of several models; `name` is what the journal calls it, its `model` by default.
+
+    What is None is as `llm` has it: waits, limits, temperature and effort always, address and key
+    where the provider is the same. Prices and `extra` are this model's own.
+    """
+
+    model: str = "???"
+    name: str | None = None
+    weight: float = 1.0
+    api_base: str | None = None
+    api_key_env: str | None = None
+    temperature: float | None = None
+    reasoning_effort: str | None = None
+    max_tokens: int | None = None
+    input_usd_per_mtok: float | None = None
+    cached_input_usd_per_mtok: float | None = None
+    output_usd_per_mtok: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
 @dataclass
 class LlmConfig:
     """A model behind LiteLLM. Prices are dollars a million tokens, for models LiteLLM has none of.
 
     `api_key_env` names the environment variable that holds the key; the key itself is never in
     the configuration. `optimizer` is the Trace optimizer that writes the question. Waits between
-    retries double from `retry_initial_s`; none is longer than `retry_max_s`.
+    retries double from `retry_initial_s`; none is longer than `retry_max_s`. Where there are
+    `models`, they take the place of `model`, and `choice` says which one is asked. Files in
+    `prompt_dir` take the place of the texts of the same names. `path` is the folder of the run
+    whose answers `llm=replay` repeats.
     """
 
     name: str = "???"
@@ -210,6 +246,7 @@ class LlmConfig:
     api_base: str | None = None
     api_key_env: str | None = None
     temperature: float | None = None
+    reasoning_effort: str | None = None
     max_tokens: int = 8192
     timeout_s: float = 300.0
     max_retries: int = 5
@@ -218,7 +255,12 @@ class LlmConfig:
     input_usd_per_mtok: float | None = None
     cached_input_usd_per_mtok: float | None = None
     output_usd_per_mtok: float | None = None
+    prompt_cache: bool = True
     language: str = "auto"
+    prompt_dir: str | None = None
+    models: list[ModelConfig] = field(default_factory=list)
+    choice: ModelChoice = ModelChoice.weights
+    path: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 

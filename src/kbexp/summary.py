@@ -112,6 +112,16 @@ class RunSummary:
         return self.spending.input_tokens
 
     @property
+    def cached_tokens(self) -> int:
+        """Tokens among those that the model read which came from the provider's cache."""
+        return self.spending.cached_tokens
+
+    @property
+    def cached_usd(self) -> float:
+        """Dollars for these tokens, a part of `llm_usd`."""
+        return self.spending.cached_usd
+
+    @property
     def output_tokens(self) -> int:
         """Tokens that the model wrote."""
         return self.spending.output_tokens
@@ -234,6 +244,8 @@ class RunSummary:
                 "llm_usd": self.llm_usd,
                 "gpu_usd": self.gpu_usd,
                 "input_tokens": self.input_tokens,
+                "cached_tokens": self.cached_tokens,
+                "cached_usd": self.cached_usd,
                 "output_tokens": self.output_tokens,
             },
             "wall_s": self.wall_s,

@@ -45,13 +45,24 @@ def answer_correctly(number: int, model: str) -> tuple[int, str]:
     return 200, f"Softmax again.\n```python\n{KERNEL.format(mark=' + 0.0' * number)}```\n"
 
 
+def embeddings(texts: list[str]) -> dict[str, Any]:
+    """Return vectors that say where a text's characters are; every text has another one."""
+    vectors = [[float(text.count(chr(i))) for i in range(32, 127)] for text in texts]
+    data = [{"object": "embedding", "index": i, "embedding": v} for i, v in enumerate(vectors)]
+    return {"object": "list", "data": data, "model": "m", "usage": {"prompt_tokens": 1}}
+
+
 @dataclass
 class ModelServer:
-    """`answer` maps a request's number, counted from 0, and its model to HTTP status and text."""
+    """`answer` maps a request's number, counted from 0, and its model to HTTP status and text.
+
+    `embedded` are the texts that it was asked to embed.
+    """
 
     url: str = ""
     answer: Callable[[int, str], tuple[int, str]] = answer_correctly
     requests: list[dict] = field(default_factory=list)
+    embedded: list[str] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
 
     def settings(self) -> list[str]:
@@ -74,6 +85,10 @@ def serving() -> Iterator[ModelServer]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if self.path.endswith("/embeddings"):
+                server.embedded += body["input"]
+                self.reply(200, embeddings(body["input"]))
+                return
             number = len(server.requests)
             server.requests.append(body)
             server.gate.wait(60)
@@ -91,6 +106,9 @@ def serving() -> Iterator[ModelServer]:
                 if status == 200
                 else {"error": {"message": text, "type": "error", "code": str(status)}}
             )
+            self.reply(status, reply)
+
+        def reply(self, status: int, reply: dict[str, Any]) -> None:
             data = json.dumps(reply).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kbexp.candidate import Candidate, ProposalRequest
+from kbexp.candidate import Candidate, Proposal, ProposalRequest
 from kbexp.config import LlmConfig
 from kbexp.kernel import Kernel
 from kbexp.proposals.device import DeviceFacts
@@ -78,10 +78,27 @@ def failure(status: int, message: str, code: str | None = None, **headers: str) 
     return Reply(body, status, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
+def letters(text: str) -> list[float]:
+    """A vector that says how often each letter stands in a text, and how long the text is."""
+    counts = [float(text.lower().count(chr(97 + i))) for i in range(26)]
+    return [*counts, float(len(text))]
+
+
+def embeddings(body: dict[str, Any]) -> Reply:
+    """Embeddings as OpenAI words them, in another order than they were asked for."""
+    data = [
+        {"object": "embedding", "index": i, "embedding": letters(text)}
+        for i, text in enumerate(body["input"])
+    ]
+    used = {"prompt_tokens": 10 * len(data), "total_tokens": 10 * len(data)}
+    return Reply({"object": "list", "data": data[::-1], "model": body["model"], "usage": used})
+
+
 class ModelServer(ThreadingHTTPServer):
     """Answers chat completions from a script; the last entry is repeated.
 
-    An entry is a Reply, or a function of the request's body that returns one.
+    An entry is a Reply, or a function of the request's body that returns one. Embeddings have a
+    script of their own, which is empty at first: every text then gets the vector of its letters.
     """
 
     daemon_threads = True
@@ -91,6 +108,8 @@ class ModelServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.script: list[Reply | Callable[[dict[str, Any]], Reply]] = []
         self.requests: list[dict[str, Any]] = []
+        self.embedding_script: list[Reply | Callable[[dict[str, Any]], Reply]] = []
+        self.embedding_requests: list[dict[str, Any]] = []
         self.keys: list[str] = []
         self.lock = threading.Lock()
 
@@ -98,10 +117,13 @@ class ModelServer(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
-    def next_reply(self, body: dict[str, Any], key: str) -> Reply:
+    def next_reply(self, path: str, body: dict[str, Any], key: str) -> Reply:
+        embeds = path.endswith("/embeddings")
+        requests = self.embedding_requests if embeds else self.requests
+        script = (self.embedding_script or [embeddings]) if embeds else self.script
         with self.lock:
-            entry = self.script[min(len(self.requests), len(self.script) - 1)]
-            self.requests.append(body)
+            entry = script[min(len(requests), len(script) - 1)]
+            requests.append(body)
             self.keys.append(key)
         return entry if isinstance(entry, Reply) else entry(body)
 
@@ -115,7 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        reply = self.server.next_reply(body, self.headers.get("authorization", ""))
+        reply = self.server.next_reply(self.path, body, self.headers.get("authorization", ""))
         time.sleep(reply.delay_s)
         data = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
         try:
@@ -194,6 +216,11 @@ def request(
     return ProposalRequest(number, (parent, *others), seed, summary)
 
 
+def proposal(number: int, kernel: Kernel | None, model: str, *, error: str = "") -> Proposal:
+    """An answer that a model gave to improve the parent."""
+    return Proposal(number, (PARENT.id,), kernel, error=error, model=model)
+
+
 @pytest.fixture
 def kit() -> Any:
     """The names above, for tests: modules in this folder are not importable by name."""
@@ -206,7 +233,10 @@ def kit() -> Any:
         TASK=TASK,
         Reply=Reply,
         completion=completion,
+        embeddings=embeddings,
+        letters=letters,
         failure=failure,
+        proposal=proposal,
         request=request,
         verdict=verdict,
     )

@@ -16,6 +16,7 @@ import pytest
 
 from kbexp.config import LlmConfig
 from kbexp.errors import KbexpError, ModelUnavailable
+from kbexp.proposals import retries
 from kbexp.proposals.failures import CallFailed, classify, retry_after_s
 from kbexp.proposals.llm import Llm
 from kbexp.proposals.redaction import names_secret, safe_address, safe_sentence, without_secrets
@@ -119,21 +120,21 @@ def test_rate_limit_that_asks_for_too_long_is_given_up(
     assert len(model_server.requests) == 1
 
 
-def test_waits_come_from_the_seed(model_server: Any, settings: Make, kit: Any) -> None:
+def test_waits_come_from_the_seed(
+    model_server: Any, settings: Make, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model_server.script = [kit.failure(500, "broken")]
-    waits: dict[int, list[float]] = {}
-    for attempt, seed in enumerate([5, 5, 6]):
+    waits: list[list[float]] = []
+    original = retries.wait_s
+
+    def record(*given: Any) -> float:
+        waits[-1].append(original(*given))
+        return waits[-1][-1]
+
+    monkeypatch.setattr(retries, "wait_s", record)
+    for seed in [5, 5, 6]:
+        waits.append([])
         session = Llm(settings(max_retries=3)).session(seed)
-        original = session._wait_s
-        waits[attempt] = []
-
-        def record(
-            state: Any, attempt: int = attempt, wait: Callable[[Any], float] = original
-        ) -> float:
-            waits[attempt].append(wait(state))
-            return waits[attempt][-1]
-
-        session._wait_s = record  # type: ignore[method-assign]
         state = random.getstate()
         with pytest.raises(CallFailed):
             session(messages=[{"role": "user", "content": "x"}])
@@ -324,8 +325,10 @@ def test_prices_of_the_settings(model_server: Any, settings: Make, kit: Any) -> 
     usage = ask(settings(**prices)).usage
     assert usage.cached_tokens == 600
     assert usage.cost_usd == pytest.approx((1000 * 2.0 + 200 * 8.0) / 1e6)
+    assert usage.cached_usd == pytest.approx(600 * 2.0 / 1e6)
     usage = ask(settings(**prices, cached_input_usd_per_mtok=0.5)).usage
     assert usage.cost_usd == pytest.approx((400 * 2.0 + 600 * 0.5 + 200 * 8.0) / 1e6)
+    assert usage.cached_usd == pytest.approx(600 * 0.5 / 1e6)
 
 
 def test_prices_of_litellm(model_server: Any, settings: Make, kit: Any) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from kbexp.config import LlmConfig
 from kbexp.errors import ModelUnavailable
+from kbexp.proposals.models import models_of
 from kbexp.proposals.proposer import LlmProposer
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -29,22 +30,26 @@ def choice(name: str, *overrides: str) -> LlmConfig:
     return made
 
 
+# What a choice cannot do without, because only the person who runs it can know it.
+NEEDED = {"custom": ["model=openai/x"], "replay": ["path=a/run"]}
+
+
 @pytest.mark.parametrize("name", CHOICES)
 def test_choice_makes_a_proposer(kit: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    config = choice(name, *(["model=openai/x"] if name == "custom" else []))
+    config = choice(name, *NEEDED.get(name, []))
     assert config.name == name
-    if config.api_key_env:
-        monkeypatch.delenv(config.api_key_env, raising=False)
-        with pytest.raises(ModelUnavailable, match=config.api_key_env):
+    for variable in filter(None, [m.config.api_key_env for m in models_of(config)]):
+        monkeypatch.delenv(variable, raising=False)
+        with pytest.raises(ModelUnavailable, match=variable):
             LlmProposer(kit.TASK, kit.CPU, config)
-        monkeypatch.setenv(config.api_key_env, kit.KEY)
-    if name != "offline":
+        monkeypatch.setenv(variable, kit.KEY)
+    if name not in ("offline", "replay"):
         LlmProposer(kit.TASK, kit.CPU, config)
 
 
 def test_names_are_complete() -> None:
     wanted = {"offline", "anthropic", "openai", "gemini", "deepseek", "ollama", "vllm", "custom"}
-    assert wanted <= set(CHOICES)
+    assert wanted | {"several", "replay"} == set(CHOICES)
 
 
 @pytest.mark.parametrize("name", HOSTED)

@@ -16,11 +16,11 @@ from kbexp.proposals.device import LANGUAGES, DeviceFacts, allowed_languages, de
 from kbexp.proposals.prompt import (
     MAX_OTHERS_CHARS,
     context,
-    instructions,
     prompt,
     section,
     without_tags,
 )
+from kbexp.proposals.texts import instructions
 from kbexp.task import Task
 from kbexp.verdict import Status
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kbexp.config import LlmConfig
 from kbexp.errors import KbexpError, ModelUnavailable
+from kbexp.proposals.models import models_of
 
 LEAST_FREE_BYTES = 32 * 2**20
 """A run's journal, log and kernels take a few megabytes."""
@@ -35,10 +36,11 @@ def check_folder(folder: Path) -> None:
 
 
 def check_key(config: LlmConfig) -> None:
-    """Raise ModelUnavailable where the model's key is not in the environment."""
-    variable = config.api_key_env
-    if variable and not os.environ.get(variable, "").strip():
-        raise ModelUnavailable(
-            f"llm={config.name} needs a key: set the environment variable {variable}, "
-            "or take llm=offline, which needs none."
-        )
+    """Raise ModelUnavailable where the key of a model is not in the environment."""
+    for model in models_of(config):
+        variable = model.config.api_key_env
+        if variable and not os.environ.get(variable, "").strip():
+            raise ModelUnavailable(
+                f"llm={config.name} needs a key: set the environment variable {variable}, "
+                "or take llm=offline, which needs none."
+            )

@@ -19,6 +19,13 @@ from kbexp.app.confirm import Sized, check_confirm, other_sizes
 from kbexp.app.explain import Stopped
 from kbexp.app.finished import finished, same_run
 from kbexp.app.first import first_kernel
+from kbexp.app.models import (
+    RunProposer,
+    check_models,
+    open_embedder,
+    open_proposer,
+    open_summarizer,
+)
 from kbexp.app.rented import Bill, await_device, estimate
 from kbexp.app.result import Result, environment, write_atomically, write_result
 from kbexp.app.standalone import standalone
@@ -104,6 +111,7 @@ class Run:
         )
         self._summary = self._info.summary(forgiving=False)
         self._journal: Journal | None = None
+        self._proposer: RunProposer | None = None
         self._ours = not self._info.journal.exists()
         self._earlier_s = 0.0
         self._task: Task | None = None
@@ -134,6 +142,7 @@ class Run:
 
         config = self._config
         check_key(config.llm)
+        check_models(config)
         check_confirm(config.confirm)
         check_baselines(config.baselines)
         validate(config.algorithm, config.search)
@@ -161,11 +170,11 @@ class Run:
             if console is not None:
                 console.doing("warming the evaluator up, importing the libraries of the model")
             self._device = evaluator.device
-            proposer = self._proposer(task)
+            self._proposer = open_proposer(config, task, self._info.journal)
             if console is not None and evaluator.billed_usd is not None:
                 console.doing(f"waiting for a container of gpu={config.gpu.name}")
             await_device(evaluator, budget, self._record, self._stop.flag, asked_s)
-            outcome = self._searched(task, evaluator, proposer, budget, archive)
+            outcome = self._searched(task, evaluator, self._proposer, budget, archive)
             outcome = self._after(task, others, evaluator, outcome)
             self._device = evaluator.device
         return outcome
@@ -190,7 +199,7 @@ class Run:
             summary=self._summary,
             wall_s=self._earlier_s + time.monotonic() - self._began,
             environment=environment(),
-            notes=tuple(self._notes),
+            notes=(*(self._proposer.notes if self._proposer else ()), *self._notes),
         )
         try:
             if best is not None:
@@ -226,6 +235,8 @@ class Run:
             how=self._how(),
             seed_kernel=first_kernel(task),
             proposer=proposer,
+            summarizer=open_summarizer(self._config, task),
+            embedder=open_embedder(self._config),
             submit=lambda kernel: evaluator.submit(task, kernel),
             record=self._record,
             budget=budget,
@@ -297,15 +308,6 @@ class Run:
         self._earlier_s = self._summary.wall_s
         return archive
 
-    def _proposer(self, task: Task) -> Proposer:
-        from kbexp.proposals.device import device_facts
-        from kbexp.proposals.litellm_setup import import_opto
-        from kbexp.proposals.proposer import LlmProposer
-
-        proposer = LlmProposer(task, device_facts(self._config.gpu), self._config.llm)
-        import_opto()
-        return proposer
-
     def _record(self, event: Event) -> None:
         assert self._journal is not None
         billed = self._bill.due(event) if self._bill is not None else None
@@ -313,6 +315,8 @@ class Run:
             if each is not None:
                 self._journal.append(each)
                 self._summary.apply(each)
+                if self._proposer is not None:
+                    self._proposer.apply(each)
 
     def _about(self, task: Task) -> dict[str, Any]:
         return {

@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import threading
+import warnings
 from types import ModuleType
 
 _LOCK = threading.RLock()
@@ -48,6 +49,10 @@ def import_litellm() -> ModuleType:
             litellm.suppress_debug_info = True
             litellm.telemetry = False
             litellm.drop_params = True
+            # Embeddings take a wish for no retries as none at all, and try again on their own.
+            litellm.DEFAULT_MAX_RETRIES = 0
+            # A malformed answer is refused where it is read; the terminal need not hear of it.
+            warnings.filterwarnings("ignore", message="Pydantic serializer warnings")
             for name in _CALLBACKS:
                 setattr(litellm, name, [])
             for logger in _LOGGERS:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import contextvars
 import os
 import random
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from kbexp.candidate import Usage
 from kbexp.config import LlmConfig
 from kbexp.errors import KbexpError, ModelUnavailable
-from kbexp.proposals.failures import CallFailed, Failure, Remedy, classify
+from kbexp.proposals.failures import CallFailed
 from kbexp.proposals.litellm_setup import import_litellm
+from kbexp.proposals.model_settings import model_settings
 from kbexp.proposals.pricing import usage_of
 from kbexp.proposals.redaction import address_holds_secret, names_secret, without_secrets
+from kbexp.proposals.retries import with_retries, within
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -102,7 +102,9 @@ class Session:
             settings["response_format"] = response_format
         started = time.monotonic()
         key = key if self._llm.config.api_key_env else None
-        response = self._with_retries(lambda: self._complete(messages, settings), key)
+        response = with_retries(
+            lambda: self._complete(messages, settings), self._llm.config, self._random, key
+        )
         self._count(response, time.monotonic() - started)
         choice = response.choices[0]
         text = without_secrets(str(choice.message.content or ""), key)
@@ -134,57 +136,17 @@ class Session:
             "temperature": config.temperature,
         }
         settings |= {name: value for name, value in optional.items() if value is not None}
-        return settings | dict(config.extra)
+        return settings | model_settings(config) | dict(config.extra)
 
     def _complete(self, messages: Messages, settings: Mapping[str, Any]) -> Any:
         litellm = import_litellm()
-        response = _within(
+        response = within(
             self._llm.config.timeout_s,
             lambda: litellm.completion(messages=[dict(m) for m in messages], **settings),
         )
         if not getattr(response, "choices", None):
             raise ValueError("Received response with no 'choices'")
         return response
-
-    def _with_retries(self, call: Callable[[], Any], key: str | None) -> Any:
-        import tenacity
-
-        config = self._llm.config
-
-        def attempt() -> Any:
-            try:
-                return call()
-            except Exception as error:
-                failure = classify(error, config, key)
-            # Outside of the handler: the original error, which may hold the key, is not kept.
-            raise _Failed(failure)
-
-        retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(max(0, config.max_retries) + 1),
-            retry=tenacity.retry_if_exception(_can_retry),
-            wait=self._wait_s,
-            reraise=True,
-        )
-        try:
-            return retrying(attempt)
-        except _Failed as failed:
-            failure = failed.failure
-        remedy = failure.remedy if failure.remedy is not Remedy.RETRY else failure.after_retries
-        if remedy is Remedy.GIVE_UP_MODEL:
-            raise ModelUnavailable(failure.sentence)
-        raise CallFailed(failure.sentence)
-
-    def _wait_s(self, state: Any) -> float:
-        """Return the wait before the next attempt: what the server asks for, else doubling.
-
-        The jitter keeps threads that failed together from coming back together.
-        """
-        config = self._llm.config
-        failure: Failure = state.outcome.exception().failure
-        if failure.retry_after_s is not None:
-            return failure.retry_after_s * (1.0 + 0.1 * self._random.random())
-        wait_s = config.retry_initial_s * 2.0 ** (state.attempt_number - 1)
-        return float(min(wait_s, config.retry_max_s) * self._random.uniform(0.5, 1.0))
 
     def _count(self, response: Any, latency_s: float) -> None:
         used = usage_of(response, self._llm.config)
@@ -197,6 +159,7 @@ class Session:
             output_tokens=self.usage.output_tokens + used.output_tokens,
             cached_tokens=self.usage.cached_tokens + used.cached_tokens,
             cost_usd=cost,
+            cached_usd=self.usage.cached_usd + used.cached_usd,
             latency_s=self.usage.latency_s + latency_s,
         )
 
@@ -212,44 +175,6 @@ class Session:
                 "its text began: raise it, a model that reasons spends tokens on that first."
             )
         raise CallFailed("The answer was empty.")
-
-
-class _Failed(Exception):
-    """Carries a failure through tenacity."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.sentence)
-        self.failure = failure
-
-
-def _can_retry(error: BaseException) -> bool:
-    return isinstance(error, _Failed) and error.failure.remedy is Remedy.RETRY
-
-
-def _within(timeout_s: float, call: Callable[[], Any]) -> Any:
-    """Return what a call returns; raise TimeoutError where it takes longer than it may.
-
-    The client's own timeout starts anew with every byte, so a server that drips could hold a run
-    for ever. Some grace lets the client's better-worded timeout come first.
-    """
-    results: list[Any] = []
-    errors: list[BaseException] = []
-    scope = contextvars.copy_context()
-
-    def run() -> None:
-        try:
-            results.append(scope.run(call))
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="kbexp-llm-call", daemon=True)
-    thread.start()
-    thread.join(timeout_s + min(5.0, timeout_s))
-    if errors:
-        raise errors[0]
-    if not results:
-        raise TimeoutError(f"no whole answer within {timeout_s:g} s")
-    return results[0]
 
 
 def _check(config: LlmConfig) -> None:

@@ -179,10 +179,10 @@ class TextGradQuestion(KernelQuestion):
         verbose: bool | str = False,
         max_tokens: int | None = None,
     ) -> str:
-        """Call once; every question needs the context, which TextGrad does not know of."""
-        if not system_prompt.startswith(self.question.context):
-            system_prompt = f"{self.question.context}\n\n{system_prompt}"
-        return super().call_llm(system_prompt, user_prompt)
+        """Call once; both questions begin with the context alone, so that one finds it cached."""
+        if system_prompt != self.question.context:
+            user_prompt = f"{system_prompt}\n\n{user_prompt}"
+        return super().call_llm(self.question.context, user_prompt)
 
     def _sections(self, given: str, request: str) -> str:
         parts = [self.question.parent, section("feedback", given), self._learned(), request]

@@ -27,6 +27,7 @@ def usage_of(response: Any, config: LlmConfig) -> Usage:
         output_tokens=output_tokens,
         cached_tokens=cached_tokens,
         cost_usd=_cost_usd(response, config, input_tokens, output_tokens, cached_tokens, counted),
+        cached_usd=cached_tokens * _cached_price(config) if cached_tokens else 0.0,
     )
 
 
@@ -58,6 +59,17 @@ def _cost_usd(
     except Exception:
         # LiteLLM raises a bare Exception for a model that it has no price for.
         return None
+
+
+def _cached_price(config: LlmConfig) -> float:
+    """Return what a cached token costs, by the settings or by LiteLLM's list; 0 if unknown."""
+    if config.input_usd_per_mtok is not None:
+        cached = config.cached_input_usd_per_mtok
+        return (config.input_usd_per_mtok if cached is None else cached) / 1e6
+    known = import_litellm().model_cost
+    about = known.get(config.model) or known.get(config.model.partition("/")[2]) or {}
+    price = about.get("cache_read_input_token_cost", about.get("input_cost_per_token"))
+    return float(price) if isinstance(price, int | float) else 0.0
 
 
 def _priced(litellm: Any, model: str) -> bool:

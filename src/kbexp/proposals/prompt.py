@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 
 from kbexp.candidate import Candidate, ProposalRequest
 from kbexp.proposals.device import DeviceFacts
 from kbexp.proposals.feedback import feedback
+from kbexp.proposals.texts import Texts
 from kbexp.task import Task
 
 MAX_OTHERS_CHARS = 200_000
@@ -42,18 +41,25 @@ class Prompt:
     summary: str = ""
 
 
-def context(task: Task, facts: DeviceFacts, languages: Sequence[str]) -> str:
+def context(
+    task: Task, facts: DeviceFacts, languages: Sequence[str], texts: Texts | None = None
+) -> str:
     """Return what every question of a run begins with."""
-    device = {"name": facts.name, "kind": facts.kind}
+    texts = texts or Texts()
     return "\n\n".join(
         [
-            instructions("rules"),
-            *(instructions(language) for language in languages),
-            section("task", task.source, name=task.name),
-            section("device", "\n".join(facts.lines()), **device),
+            texts["rules"],
+            *(texts[language] for language in languages),
+            subject(task, facts),
             f"<languages>{', '.join(languages)}</languages>",
         ]
     )
+
+
+def subject(task: Task, facts: DeviceFacts) -> str:
+    """Return the sections of the task and the device."""
+    device = section("device", "\n".join(facts.lines()), name=facts.name, kind=facts.kind)
+    return f"{section('task', task.source, name=task.name)}\n\n{device}"
 
 
 def prompt(shared: str, request: ProposalRequest) -> Prompt:
@@ -85,15 +91,15 @@ def without_tags(text: str) -> str:
     return _TAG.sub(r"<\\\1", text)
 
 
-@cache
-def instructions(name: str) -> str:
-    """Return one of the texts in `prompts/`: the rules, or how a language is used."""
-    text = files("kbexp.proposals").joinpath("prompts", f"{name}.md").read_text(encoding="utf-8")
-    return text.strip("\n")
+def judged_sections(candidate: Candidate, role: str, source: str | None = None) -> str:
+    """Return a kernel with its feedback; `source` is shown in the place of its whole text."""
+    told = section("feedback", feedback(candidate.verdict))
+    return f"{_kernel(candidate, role, source)}\n{told}"
 
 
-def _kernel(candidate: Candidate, role: str) -> str:
-    return section("kernel", candidate.kernel.source, role=role, id=candidate.kernel.id)
+def _kernel(candidate: Candidate, role: str, source: str | None = None) -> str:
+    kernel = candidate.kernel
+    return section("kernel", kernel.source if source is None else source, role=role, id=kernel.id)
 
 
 def _others(candidates: Sequence[Candidate]) -> tuple[str, ...]:
@@ -101,7 +107,7 @@ def _others(candidates: Sequence[Candidate]) -> tuple[str, ...]:
     shown: list[str] = []
     left = MAX_OTHERS_CHARS
     for candidate in candidates:
-        text = _kernel(candidate, "other") + "\n" + section("feedback", feedback(candidate.verdict))
+        text = judged_sections(candidate, "other")
         left -= len(text)
         if left < 0:
             break

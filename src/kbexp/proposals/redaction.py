@@ -27,6 +27,11 @@ def without_secrets(text: str, api_key: str | None = None) -> str:
     return text
 
 
+def without_keys(text: str, api_key: str | None = None) -> str:
+    """Return a text without secrets and without whatever looks like a key."""
+    return _KEY_SHAPES.sub(_HIDDEN, without_secrets(text, api_key))
+
+
 def names_secret(name: str) -> bool:
     """Return whether a setting or header of this name holds a key."""
     name = name.lower().replace("-", "_")
@@ -44,7 +49,7 @@ def address_holds_secret(address: str) -> bool:
 
 def safe_sentence(text: str, api_key: str | None = None, *, max_chars: int = 300) -> str:
     """Return somebody else's error text on one line, shortened, with no key in it."""
-    text = _KEY_SHAPES.sub(_HIDDEN, without_secrets(text[:20_000], api_key))
+    text = without_keys(text[:20_000], api_key)
     text = " ".join(text.split())
     return text if len(text) <= max_chars else text[:max_chars].rstrip() + " …"
 

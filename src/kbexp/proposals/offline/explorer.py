@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from kbexp.proposals.offline.book import Book
 from kbexp.proposals.offline.feedback import Fared, Outcome, read_feedback
+from kbexp.proposals.offline.notes import Note, read_notes
 from kbexp.proposals.offline.playbook.entry import Fault, Slip, Tunable, Values, Variant
 from kbexp.proposals.offline.prompt_reader import Prompt, ShownKernel
 from kbexp.proposals.offline.slips import slip_in
@@ -27,7 +28,7 @@ _ATTEMPTS = 12
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A kernel of the book that was shown. `clean` is false where a mistake had slipped in."""
+    """A kernel of the book, shown or noted. `clean` is false where a mistake had slipped in."""
 
     variant: Variant
     values: Values
@@ -49,8 +50,11 @@ class Choice:
 def explore(book: Book, prompt: Prompt, rng: random.Random) -> Choice:
     """Return the next kernel to try; `rng` is the only source of chance."""
     trials = [trial for kernel in prompt.shown if (trial := _trial(book, kernel))]
+    noted = [trial for note in read_notes(prompt.summary) if (trial := _noted(book, note))]
+    trials += noted
     parent = _trial(book, prompt.parent) if prompt.parent else None
     shown = {kernel.source.strip() for kernel in prompt.shown}
+    shown |= {book.write(t.variant, t.values, None).strip() for t in noted if t.clean}
     for _ in range(_ATTEMPTS):
         variant, values, why, risk = _next(book, parent, trials, rng)
         source = book.write(variant, values, None)
@@ -70,6 +74,12 @@ def _trial(book: Book, kernel: ShownKernel) -> Trial | None:
         return None
     clean = book.write(*page, None).strip() == kernel.source.strip()
     return Trial(*page, read_feedback(kernel.feedback), clean)
+
+
+def _noted(book: Book, note: Note) -> Trial | None:
+    """Return what the summary says of a kernel of this book."""
+    page = book.read(f"# playbook: {note.name}")
+    return page and Trial(*page, Fared(note.outcome, note.speedup), note.clean)
 
 
 def _next(

@@ -26,7 +26,10 @@ class ShownKernel:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a prompt says, "" or empty where it is silent."""
+    """What a prompt says, "" or empty where it is silent.
+
+    `wants_summary` is true where no kernel is asked for but `summary` brought up to date.
+    """
 
     task_name: str = ""
     task_source: str = ""
@@ -38,6 +41,7 @@ class Prompt:
     others: tuple[ShownKernel, ...] = ()
     feedback: tuple[str, ...] = ()
     summary: str = ""
+    wants_summary: bool = False
 
     @property
     def shown(self) -> tuple[ShownKernel, ...]:
@@ -95,6 +99,9 @@ def read_text(text: str) -> Prompt:
         others=others,
         feedback=tuple(s.body for s in sections if s.tag == "feedback" and s.body.strip()),
         summary=_first(sections, "summary").body,
+        wants_summary=any(
+            s.tag == "summary" and s.attributes.get("role") == "previous" for s in sections
+        ),
     )
 
 

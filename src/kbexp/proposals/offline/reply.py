@@ -10,6 +10,7 @@ from kbexp.kernel import text_id
 from kbexp.proposals.offline.book import open_book
 from kbexp.proposals.offline.explorer import explore
 from kbexp.proposals.offline.feedback import read_feedback
+from kbexp.proposals.offline.notes import write_notes
 from kbexp.proposals.offline.playbook.mark import read_mark, write_mark
 from kbexp.proposals.offline.prompt_reader import Prompt, messages_text, read_text
 
@@ -28,6 +29,8 @@ def answer(messages: Sequence[Mapping[str, Any]], seed: int) -> str:
     if not prompt.task_source.strip():
         return summary(prompt)
     book, about = open_book(prompt)
+    if prompt.wants_summary:
+        return write_notes(prompt, book, WHO)
     if book is None:
         return f"{WHO}\n\n{about} No kernel can be written."
     choice = explore(book, prompt, random.Random(f"{seed}/{text_id(text)}"))

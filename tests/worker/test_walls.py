@@ -197,6 +197,9 @@ def test_calls_that_reach_out_are_refused(walled: Worker, task: Task) -> None:
     assert told(walled, task, f"{libc}.syscall({clone}, 0x10000011, 0, 0, 0, 0)") == "-1"
     errno = "__import__('ctypes').get_errno()"
     assert told(walled, task, f"({libc}.syscall(435, 0, 0), {errno})") == "(-1, 38)"
+    # A signal of its choice at its parent's death would wake it while it is held.
+    assert told(walled, task, f"({libc}.prctl(1, 18), {errno})") == "(-1, 1)"
+    assert told(walled, task, f"{libc}.prctl(15, b'named')") == "0"
 
 
 def test_threads_and_processes_can_still_be_started(walled: Worker, task: Task) -> None:

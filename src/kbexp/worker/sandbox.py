@@ -217,9 +217,11 @@ def _copy_folder(source: int, target: int, user: int | None, left: _Left, depth:
             mode = os.stat(entry.name, dir_fd=source, follow_symlinks=False).st_mode
             if stat.S_ISDIR(mode):
                 os.mkdir(entry.name, 0o755, dir_fd=target)
-                with _closing(open_folder(entry.name, source)) as inner:
-                    with _closing(open_folder(entry.name, target)) as into:
-                        total += _copy_folder(inner, into, user, left, depth + 1)
+                with (
+                    _closing(open_folder(entry.name, source)) as inner,
+                    _closing(open_folder(entry.name, target)) as into,
+                ):
+                    total += _copy_folder(inner, into, user, left, depth + 1)
             elif stat.S_ISREG(mode):
                 total += _copy_file(entry.name, source, target, user, left)
     return total
@@ -283,9 +285,9 @@ def drop_rights(walls: Walls) -> None:
     if walls.level == "user_namespaces":
         syscalls.drop_capabilities()
     syscalls.forbid_new_privileges()
-    if not walls.trusted:
-        seccomp.refuse_calls()
     syscalls.die_with_parent()
+    if not walls.trusted:
+        seccomp.refuse_calls()  # From here on, `die_with_parent` is refused too.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
 

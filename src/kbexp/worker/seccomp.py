@@ -40,8 +40,12 @@ _CONTINUING = {
 }
 """Calls that send a signal, and which argument names it: SIGCONT would slip the leash."""
 
-_SIGNAL_CHOICE = {"x86_64": {72: 10}, "aarch64": {25: 10}}
-"""fcntl with F_SETSIG, which has files send any signal."""
+_SIGNAL_CHOICE = {
+    "x86_64": ((72, 1, 10), (157, 0, 1)),
+    "aarch64": ((25, 1, 10), (167, 0, 1)),
+}
+"""fcntl with F_SETSIG and prctl with PR_SET_PDEATHSIG: files, and a parent's death, then send any
+signal. Each is a call, which of its arguments, and the value that is refused."""
 
 _CLONE = {"x86_64": 56, "aarch64": 220}
 _CLONE3 = 435
@@ -86,7 +90,7 @@ def refuse_calls() -> None:
 def _guarded(machine: str) -> list[tuple[int, int, int]]:
     """Return calls that are refused for one value of one argument: number, argument, value."""
     signals = [(number, at, signal.SIGCONT) for number, at in _CONTINUING[machine].items()]
-    return signals + [(number, 1, value) for number, value in _SIGNAL_CHOICE[machine].items()]
+    return [*signals, *_SIGNAL_CHOICE[machine]]
 
 
 def program(machine: str) -> bytes:

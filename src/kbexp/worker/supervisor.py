@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kbexp.worker import sandbox, syscalls, wire
-from kbexp.worker.leash import obey
+from kbexp.worker.leash import Grip, obey
 from kbexp.worker.report import clean
 from kbexp.worker.sandbox import Walls
 
@@ -108,13 +108,10 @@ def _init(walls: Walls, ready: int, leash: socket.socket) -> NoReturn:
     leash.detach()
     os.closerange(0, LEASH_FD)
     os.closerange(LEASH_FD + 1, 4096)
-    leash = socket.socket(fileno=LEASH_FD)
-    poll = select.poll()
-    poll.register(leash, select.POLLIN)
+    # To -1 means to every process of the namespace but this one.
+    grip = Grip(socket.socket(fileno=LEASH_FD), lambda number: os.kill(-1, number))
     while True:
-        # To -1 means to every process of the namespace but this one.
-        if poll.poll(REAP_S * 1000) and not obey(leash, lambda number: os.kill(-1, number)):
-            poll.unregister(leash)
+        grip.attend(REAP_S)
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass

@@ -202,6 +202,35 @@ def test_calls_that_reach_out_are_refused(walled: Worker, task: Task) -> None:
     assert told(walled, task, f"{libc}.prctl(15, b'named')") == "0"
 
 
+HOLES = """
+import mmap, socket
+libc = ctypes.CDLL(None, use_errno=True)
+block = mmap.mmap(-1, 8192)
+at = ctypes.addressof(ctypes.c_char.from_buffer(block))
+file = os.memfd_create("x")
+os.ftruncate(file, 8192)
+said = []
+def note(result):
+    said.append(ctypes.get_errno() if result else 0)
+note(libc.madvise(ctypes.c_void_p(at), ctypes.c_size_t(4096), 9))
+note(libc.madvise(ctypes.c_void_p(at), ctypes.c_size_t(4096), 4))
+note(libc.fallocate(file, 3, ctypes.c_long(0), ctypes.c_long(4096)))
+note(libc.fallocate(file, 0, ctypes.c_long(0), ctypes.c_long(4096)))
+for family in (40, 38, 17):
+    try: socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error: said.append(error.errno)
+for family in (socket.AF_UNIX, socket.AF_INET, socket.AF_NETLINK):
+    socket.socket(family, socket.SOCK_DGRAM).close()
+socket.socketpair()
+raise ValueError('<<' + str(said) + '>>')
+"""
+
+
+def test_no_holes_in_files_and_no_sockets_past_the_namespace(walled: Worker, task: Task) -> None:
+    verdict = walled.evaluate(task, kernel(HOLES))
+    assert "<<[1, 0, 1, 0, 97, 97, 97]>>" in verdict.reasons[0], verdict
+
+
 def test_threads_and_processes_can_still_be_started(walled: Worker, task: Task) -> None:
     body = """
         import subprocess, threading

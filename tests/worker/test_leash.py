@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from kbexp.worker import wire
-from kbexp.worker.leash import Leash, obey
+from kbexp.worker.leash import Grip, Leash, obey
 
 
 @pytest.fixture
@@ -65,6 +65,36 @@ def test_held_and_let_go(counting: tuple[int, mmap.mmap]) -> None:
     thread.join(30)
     assert not thread.is_alive()
     assert len(served) == 6
+
+
+def test_what_wakes_while_it_is_held_stops_again(counting: tuple[int, mmap.mmap]) -> None:
+    child, shared = counting
+    ours, theirs = socket.socketpair()
+    grip = Grip(theirs, lambda number: os.kill(child, number))
+    ended = threading.Event()
+
+    def attend() -> None:
+        while not ended.is_set():
+            grip.attend(0.05)
+
+    thread = threading.Thread(target=attend)
+    thread.start()
+    leash = Leash(ours)
+    assert moves(shared, 30)
+    for _ in range(3):
+        leash.hold()
+        os.kill(child, signal.SIGCONT)  # As the kernel does.
+        deadline = time.monotonic() + 30
+        while moves(shared, 0.1):
+            assert time.monotonic() < deadline, "it runs although it is held"
+        leash.let_go()
+        for _ in range(3):
+            assert moves(shared, 30)
+            time.sleep(0.02)
+    ended.set()
+    leash.close()
+    thread.join(30)
+    assert not thread.is_alive()
 
 
 def test_nobody_left_to_hold() -> None:

@@ -14,6 +14,7 @@ import pytest
 from kernels import kernel, quick
 
 from kbexp.errors import EvaluatorUnavailable
+from kbexp.kernel import Kernel
 from kbexp.task import Task
 from kbexp.verdict import Status
 from kbexp.worker.nursery import FOLDER_PREFIX, sweep_folders
@@ -196,6 +197,38 @@ def test_calls_that_reach_out_are_refused(walled: Worker, task: Task) -> None:
     assert told(walled, task, f"{libc}.syscall({clone}, 0x10000011, 0, 0, 0, 0)") == "-1"
     errno = "__import__('ctypes').get_errno()"
     assert told(walled, task, f"({libc}.syscall(435, 0, 0), {errno})") == "(-1, 38)"
+    # A signal of its choice at its parent's death would wake it while it is held.
+    assert told(walled, task, f"({libc}.prctl(1, 18), {errno})") == "(-1, 1)"
+    assert told(walled, task, f"{libc}.prctl(15, b'named')") == "0"
+
+
+HOLES = """
+import mmap, socket
+libc = ctypes.CDLL(None, use_errno=True)
+block = mmap.mmap(-1, 8192)
+at = ctypes.addressof(ctypes.c_char.from_buffer(block))
+file = os.memfd_create("x")
+os.ftruncate(file, 8192)
+said = []
+def note(result):
+    said.append(ctypes.get_errno() if result else 0)
+note(libc.madvise(ctypes.c_void_p(at), ctypes.c_size_t(4096), 9))
+note(libc.madvise(ctypes.c_void_p(at), ctypes.c_size_t(4096), 4))
+note(libc.fallocate(file, 3, ctypes.c_long(0), ctypes.c_long(4096)))
+note(libc.fallocate(file, 0, ctypes.c_long(0), ctypes.c_long(4096)))
+for family in (40, 38, 17):
+    try: socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error: said.append(error.errno)
+for family in (socket.AF_UNIX, socket.AF_INET, socket.AF_NETLINK):
+    socket.socket(family, socket.SOCK_DGRAM).close()
+socket.socketpair()
+raise ValueError('<<' + str(said) + '>>')
+"""
+
+
+def test_no_holes_in_files_and_no_sockets_past_the_namespace(walled: Worker, task: Task) -> None:
+    verdict = walled.evaluate(task, kernel(HOLES))
+    assert "<<[1, 0, 1, 0, 97, 97, 97]>>" in verdict.reasons[0], verdict
 
 
 def test_threads_and_processes_can_still_be_started(walled: Worker, task: Task) -> None:
@@ -216,3 +249,65 @@ def test_threads_and_processes_can_still_be_started(walled: Worker, task: Task) 
 def test_a_user_has_a_name(walled: Worker, task: Task) -> None:
     # torch.compile names its cache after it, and fails where there is none.
     assert told(walled, task, "__import__('getpass').getuser()") == "kernel"
+
+
+# While it is built it makes `a`, then runs `{change}`; later it tells what it finds of /etc.
+BUILT = """
+# cpp_extension
+import ctypes, os, time
+import torch
+folder = os.environ["TORCH_EXTENSIONS_DIR"]
+if open("/proc/self/comm").read().strip() == "kbexp-builder":
+    os.mkdir(folder + "/a")
+    for name in os.listdir("/etc"):
+        with open(folder + "/a/" + name, "w") as file:
+            file.truncate(2**19)
+{change}
+class ModelNew(torch.nn.Module):
+    def __init__(self, cols):
+        super().__init__()
+        found = [open(os.path.join(at, name), "rb").read(1)
+                 for at, _, names in os.walk(folder) for name in names]
+        strange = sum(first != bytes(1) for first in found)
+        raise ValueError(f"<<{{len(found)}} files, {{strange}} strange>>")
+"""
+
+SWAPS_LATER = """
+    os.symlink("/etc", "/tmp/link")
+    libc = ctypes.CDLL(None)
+    opened = libc.inotify_init()
+    libc.inotify_add_watch(opened, (folder + "/a").encode(), 0x20)
+    if os.fork() == 0:
+        os.setsid()
+        os.read(opened, 4096)
+        os.read(opened, 4096)
+        libc.renameat2(-100, (folder + "/a").encode(), -100, b"/tmp/link", 2)
+        time.sleep(60)
+"""
+
+SWAPS_ALL = """
+    os.rename(folder, "/tmp/away")
+    os.symlink("/etc", folder)
+"""
+
+
+@pytest.mark.parametrize(("change", "files"), [(SWAPS_LATER, True), (SWAPS_ALL, False)])
+def test_a_build_cannot_have_other_files_copied(
+    walled: Worker, task: Task, change: str, files: bool
+) -> None:
+    if not strong(walled):
+        pytest.skip("nothing is copied at this level")
+    verdict = walled.evaluate(task, Kernel(BUILT.format(change=change)))
+    said = verdict.reasons[0]
+    assert ", 0 strange>>" in said, verdict
+    assert ("<<0 files" not in said) is files, verdict
+
+
+def test_a_build_does_not_see_where_it_is_kept(walled: Worker, task: Task) -> None:
+    if not strong(walled):
+        pytest.skip("this level builds in place")
+    looks = "    open(folder + '/a/' + str(os.path.exists('/.keep')), 'w').write('x')"
+    seen = "{[name for name in os.listdir(folder + '/a') if name in ('True', 'False')]}"
+    tells = BUILT.format(change=looks).replace("{len(found)}", seen)
+    verdict = walled.evaluate(task, Kernel(tells))
+    assert "'False'" in verdict.reasons[0], verdict

@@ -9,6 +9,7 @@ namespace holds them; the trusted process at the other end sends it.
 from __future__ import annotations
 
 import contextlib
+import select
 import signal
 import socket
 from collections.abc import Callable
@@ -19,6 +20,7 @@ HOLD = b"h"
 LET_GO = b"g"
 SIGNALS = {HOLD: signal.SIGSTOP, LET_GO: signal.SIGCONT}
 TIMEOUT_S = 30.0
+HOLD_AGAIN_S = 0.01
 
 
 class Leash:
@@ -72,6 +74,35 @@ class Leash:
             raise wire.TooLate from None
         except OSError as error:
             raise wire.Closed(str(error)) from error
+
+
+class Grip:
+    """The other end: carries out what the judge orders, with `send` reaching every process.
+
+    Linux itself wakes stopped processes at times (those of a process group that is orphaned), so
+    while they are to be held they are stopped again every `HOLD_AGAIN_S`.
+    """
+
+    def __init__(self, channel: socket.socket, send: Callable[[signal.Signals], None]) -> None:
+        self._channel = channel
+        self._deliver = send
+        self._holds = False
+        self._poll = select.poll()
+        self._poll.register(channel, select.POLLIN)
+
+    def attend(self, timeout_s: float) -> None:
+        """Wait for an order, at most `timeout_s`, and carry it out; hold again what is held."""
+        if self._poll.poll(1000 * (HOLD_AGAIN_S if self._holds else timeout_s)):
+            if not obey(self._channel, self._send):
+                self._poll.unregister(self._channel)
+                self._holds = False
+        elif self._holds:
+            with contextlib.suppress(ProcessLookupError):
+                self._deliver(signal.SIGSTOP)
+
+    def _send(self, number: signal.Signals) -> None:
+        self._holds = number == signal.SIGSTOP
+        self._deliver(number)
 
 
 def obey(channel: socket.socket, send: Callable[[signal.Signals], None]) -> bool:

@@ -17,10 +17,10 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import shutil
 import signal
 import stat
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ EXTENSIONS = "/tmp/torch_extensions"
 KEEP = "/.keep"
 SCRATCH_BYTES = 2**30
 MAX_KEPT_BYTES = 512 * 2**20
+MAX_KEPT_ENTRIES = 10_000
+MAX_KEPT_DEPTH = 32
+COPIED_AT_ONCE = 2**20
 MAX_PROCESSES = 512
 
 
@@ -46,7 +49,8 @@ class Walls:
 
     `scratch` is a folder of its own outside; inside, namespaces show it nothing but a fresh
     memory file system at `/tmp`. `keep` is a folder whose files are copied in before the start
-    (`keep_out` False) or out after a good end (`keep_out` True). `user` is the user id under
+    (`keep_out` False), or into which those of the extensions are copied once all has ended well
+    (`keep_out` True), which is then not shown inside. `user` is the user id under
     `namespaces`. `cuda` shows it the CUDA devices; `trusted` lets it make files of any size (the
     judge's, in memory).
     """
@@ -128,8 +132,8 @@ def build_root(walls: Walls) -> None:
         _show(root, path)
     for name in _devices(walls):
         _show(root, name, read_only=False)
-    if walls.keep:
-        _show(root, walls.keep, at=KEEP, read_only=not walls.keep_out)
+    if walls.keep and not walls.keep_out:
+        _show(root, walls.keep, at=KEEP)
     os.makedirs(root + "/proc")
     syscalls.mount("proc", root + "/proc", "proc", syscalls.MS_NOSUID)
     old = root + "/.old"
@@ -139,7 +143,9 @@ def build_root(walls: Walls) -> None:
     syscalls.detach("/.old")
     os.rmdir("/.old")
     if walls.keep and not walls.keep_out:
-        copy_kept(KEEP, EXTENSIONS, walls.user if walls.level == "namespaces" else None)
+        os.makedirs(EXTENSIONS, exist_ok=True)
+        with _closing(open_folder(KEEP)) as kept, _closing(open_folder(EXTENSIONS)) as folder:
+            copy_kept(kept, folder, walls.user if walls.level == "namespaces" else None)
     syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
 
 
@@ -172,31 +178,85 @@ def _show(root: str, path: str, at: str | None = None, read_only: bool = True) -
         syscalls.make_read_only(target)
 
 
-def copy_kept(source: str, target: str, user: int | None = None) -> int:
-    """Copy the regular files below `source`, times kept (ninja compares them); return the bytes.
+def open_folder(path: str | os.PathLike[str], inside: int | None = None) -> int:
+    """Open a folder, not a link to one, below the open folder `inside`; return its descriptor."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(path, flags, dir_fd=inside)
 
-    Links and special files are passed over, since an untrusted process may have made them.
-    Raises OSError above `MAX_KEPT_BYTES`.
+
+def copy_kept(source: int, target: int, user: int | None = None) -> int:
+    """Copy the regular files below the open folder `source` into `target`; return their bytes.
+
+    Times are kept (ninja compares them), and whether a file may be executed; nothing else is. An
+    untrusted process made what lies there: links and special files are passed over, no path is
+    walked twice, and what counts is what was really read. Raises OSError above `MAX_KEPT_BYTES`,
+    `MAX_KEPT_ENTRIES` or `MAX_KEPT_DEPTH`.
     """
+    return _copy_folder(source, target, user, _Left(MAX_KEPT_BYTES, MAX_KEPT_ENTRIES), 0)
+
+
+@dataclass(slots=True)
+class _Left:
+    """What a build may still have."""
+
+    space: int
+    entries: int
+
+
+def _copy_folder(source: int, target: int, user: int | None, left: _Left, depth: int) -> int:
+    if depth > MAX_KEPT_DEPTH:
+        raise OSError(f"a build left folders more than {MAX_KEPT_DEPTH} deep")
+    if user is not None:
+        os.chown(target, user, user)
     total = 0
-    for folder, _, names in os.walk(source):
-        into = os.path.join(target, os.path.relpath(folder, source))
-        os.makedirs(into, exist_ok=True)
-        if user is not None:
-            os.chown(into, user, user)
-        for name in names:
-            path = os.path.join(folder, name)
-            status = os.lstat(path)
-            if not stat.S_ISREG(status.st_mode):
-                continue
-            total += status.st_size
-            if total > MAX_KEPT_BYTES:
-                raise OSError(f"a build left more than {MAX_KEPT_BYTES} bytes")
-            copied = os.path.join(into, name)
-            shutil.copy2(path, copied, follow_symlinks=False)
-            if user is not None:
-                os.chown(copied, user, user)
+    with os.scandir(source) as entries:
+        for entry in entries:
+            left.entries -= 1
+            if left.entries < 0:
+                raise OSError(f"a build left more than {MAX_KEPT_ENTRIES} files")
+            mode = os.stat(entry.name, dir_fd=source, follow_symlinks=False).st_mode
+            if stat.S_ISDIR(mode):
+                os.mkdir(entry.name, 0o755, dir_fd=target)
+                with (
+                    _closing(open_folder(entry.name, source)) as inner,
+                    _closing(open_folder(entry.name, target)) as into,
+                ):
+                    total += _copy_folder(inner, into, user, left, depth + 1)
+            elif stat.S_ISREG(mode):
+                total += _copy_file(entry.name, source, target, user, left)
     return total
+
+
+def _copy_file(name: str, source: int, target: int, user: int | None, left: _Left) -> int:
+    # Not to wait at a pipe that lies there by now.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    copied = 0
+    with _closing(os.open(name, flags, dir_fd=source)) as read_from:
+        status = os.fstat(read_from)
+        if not stat.S_ISREG(status.st_mode):
+            return 0
+        made = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with _closing(os.open(name, made, 0o600, dir_fd=target)) as written_to:
+            while part := os.read(read_from, COPIED_AT_ONCE):
+                copied += len(part)
+                left.space -= len(part)
+                if left.space < 0:
+                    raise OSError(f"a build left more than {MAX_KEPT_BYTES} bytes")
+                while part:
+                    part = part[os.write(written_to, part) :]
+            if user is not None:
+                os.chown(written_to, user, user)
+            os.chmod(written_to, 0o755 if status.st_mode & stat.S_IXUSR else 0o644)
+            os.utime(written_to, ns=(status.st_atime_ns, status.st_mtime_ns))
+    return copied
+
+
+@contextlib.contextmanager
+def _closing(fd: int) -> Iterator[int]:
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def limit(walls: Walls) -> None:
@@ -225,9 +285,9 @@ def drop_rights(walls: Walls) -> None:
     if walls.level == "user_namespaces":
         syscalls.drop_capabilities()
     syscalls.forbid_new_privileges()
-    if not walls.trusted:
-        seccomp.refuse_calls()
     syscalls.die_with_parent()
+    if not walls.trusted:
+        seccomp.refuse_calls()  # From here on, `die_with_parent` is refused too.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
 

@@ -3,8 +3,9 @@
 Namespaces take files, processes and network away; this takes away the calls that reach into other
 processes or into parts of Linux where the way out of a namespace has been found before. A call
 that is refused fails with EPERM, as it does for want of rights, so that a library that merely
-tries it goes on. The list is that of Docker's default profile (github.com/moby/profiles), less
-what it leaves to processes with capabilities, which these have not.
+tries it goes on. Some are refused for some of their arguments only. The list is that of Docker's
+default profile (github.com/moby/profiles), less what it leaves to processes with capabilities,
+which these have not.
 """
 
 from __future__ import annotations
@@ -40,8 +41,29 @@ _CONTINUING = {
 }
 """Calls that send a signal, and which argument names it: SIGCONT would slip the leash."""
 
-_SIGNAL_CHOICE = {"x86_64": {72: 10}, "aarch64": {25: 10}}
-"""fcntl with F_SETSIG, which has files send any signal."""
+_SIGNAL_CHOICE = {
+    "x86_64": ((72, 1, 10), (157, 0, 1)),
+    "aarch64": ((25, 1, 10), (167, 0, 1)),
+}
+"""fcntl with F_SETSIG and prctl with PR_SET_PDEATHSIG: files, and a parent's death, then send any
+signal. Each is a call, which of its arguments, and the value that is refused."""
+
+_MADV_REMOVE = 9
+_ADVICE = {
+    "x86_64": ((28, 2, _MADV_REMOVE), (440, 3, _MADV_REMOVE)),
+    "aarch64": ((233, 2, _MADV_REMOVE), (440, 3, _MADV_REMOVE)),
+}
+"""madvise and process_madvise that take pages out of a file: who then finds one there again knows
+that the judge has written to it. In the form of `_SIGNAL_CHOICE`."""
+
+_FALLOCATE = {"x86_64": 285, "aarch64": 47}
+_PUNCH_HOLE = 2
+"""A flag of fallocate that does the same."""
+
+_SOCKET = {"x86_64": 41, "aarch64": 198}
+_FAMILIES = (1, 2, 10, 16)
+"""AF_UNIX, AF_INET, AF_INET6, AF_NETLINK: what a network namespace holds. Others reach past it,
+as AF_VSOCK does, to the machine's host."""
 
 _CLONE = {"x86_64": 56, "aarch64": 220}
 _CLONE3 = 435
@@ -86,7 +108,7 @@ def refuse_calls() -> None:
 def _guarded(machine: str) -> list[tuple[int, int, int]]:
     """Return calls that are refused for one value of one argument: number, argument, value."""
     signals = [(number, at, signal.SIGCONT) for number, at in _CONTINUING[machine].items()]
-    return signals + [(number, 1, value) for number, value in _SIGNAL_CHOICE[machine].items()]
+    return [*signals, *_SIGNAL_CHOICE[machine], *_ADVICE[machine]]
 
 
 def program(machine: str) -> bytes:
@@ -113,6 +135,13 @@ def program(machine: str) -> bytes:
                 (_EQUAL, value, "refuse", "allow"),
             )
         ),
+        (_EQUAL, _FALLOCATE[machine], 0, 2),
+        (_LOAD, _FIRST_ARGUMENT_AT + 8, 0, 0),
+        (_ANY_BIT, _PUNCH_HOLE, "refuse", "allow"),
+        (_EQUAL, _SOCKET[machine], 0, 2 + len(_FAMILIES)),
+        (_LOAD, _FIRST_ARGUMENT_AT, 0, 0),
+        *((_EQUAL, family, "allow", 0) for family in _FAMILIES),
+        (_RETURN, _FAIL | errno.EAFNOSUPPORT, 0, 0),
         (_EQUAL, _CLONE[machine], 0, "allow"),
         (_LOAD, _FIRST_ARGUMENT_AT, 0, 0),
         (_ANY_BIT, _CLONE_NEWUSER, "refuse", 0),

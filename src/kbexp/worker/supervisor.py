@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kbexp.worker import sandbox, syscalls, wire
-from kbexp.worker.leash import obey
+from kbexp.worker.leash import Grip, obey
 from kbexp.worker.report import clean
 from kbexp.worker.sandbox import Walls
 
@@ -51,6 +51,9 @@ def supervise(
         syscalls.name_process("kbexp-watch")
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         syscalls.adopt_orphans()
+        keep = None
+        if walls.keep and walls.keep_out and walls.level != "process":
+            keep = sandbox.open_folder(walls.keep)
         init = _enter(walls, leash) if walls.level != "process" else None
         read_end, write_end = os.pipe()
         child = os.fork()
@@ -61,7 +64,7 @@ def supervise(
             os.close(fd)
         if init is not None:
             leash.close()
-        _watch(walls, child, init, read_end, status, leash)
+        _watch(walls, child, init, read_end, status, leash, keep)
     except (OSError, wire.Closed) as error:
         _say(status, {"exit": SETUP_FAILED, "signal": None, "log": f"walls: {error}"})
     os._exit(0)
@@ -105,13 +108,10 @@ def _init(walls: Walls, ready: int, leash: socket.socket) -> NoReturn:
     leash.detach()
     os.closerange(0, LEASH_FD)
     os.closerange(LEASH_FD + 1, 4096)
-    leash = socket.socket(fileno=LEASH_FD)
-    poll = select.poll()
-    poll.register(leash, select.POLLIN)
+    # To -1 means to every process of the namespace but this one.
+    grip = Grip(socket.socket(fileno=LEASH_FD), lambda number: os.kill(-1, number))
     while True:
-        # To -1 means to every process of the namespace but this one.
-        if poll.poll(REAP_S * 1000) and not obey(leash, lambda number: os.kill(-1, number)):
-            poll.unregister(leash)
+        grip.attend(REAP_S)
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -169,10 +169,12 @@ def _watch(
     log_end: int,
     status: socket.socket,
     leash: socket.socket,
+    keep: int | None,
 ) -> None:
     """Wait for the child's end, the worker's word or a broken limit; then clear up and report.
 
-    Where no init holds the leash, it is obeyed here.
+    Where no init holds the leash, it is obeyed here. Into the open folder `keep` goes what was
+    built, where all went well.
     """
     tail = bytearray()
     exceeded = ""
@@ -205,14 +207,9 @@ def _watch(
     if ended:
         _kill(walls, child, init)
     _, code, usage = os.wait4(child, 0)
-    kept = ""
-    if code == 0 and walls.keep and walls.keep_out and walls.level != "process":
-        try:
-            sandbox.copy_kept(sandbox.EXTENSIONS, sandbox.KEEP)
-        except OSError as error:
-            kept = f"; the build could not be kept: {error}"
     _kill(walls, None, init)
     _drain(log_end, tail)
+    kept = _keep_build(keep) if code == 0 and keep is not None else ""
     _say(
         status,
         {
@@ -223,6 +220,20 @@ def _watch(
             "exceeded": exceeded,
         },
     )
+
+
+def _keep_build(keep: int) -> str:
+    """Copy what was built into the open folder `keep`; return what went wrong.
+
+    Only for when every process of the build is dead: this process has more rights than they had,
+    and reads while nobody can change what it reads.
+    """
+    try:
+        source = sandbox.open_folder(sandbox.EXTENSIONS)
+        sandbox.copy_kept(source, keep)
+    except OSError as error:
+        return f"; the build could not be kept: {error}"
+    return ""
 
 
 def _drain(log_end: int, tail: bytearray) -> bool:

@@ -6,6 +6,7 @@ epoch) and, where one kernel is concerned, `kernel_id`.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -286,7 +287,7 @@ def from_record(record: Mapping[str, Any]) -> Event:
         case ProposalAsked.event:
             return ProposalAsked(
                 number=int(record["number"]),
-                parents=tuple(str(parent) for parent in record["parents"]),
+                parents=tuple(sys.intern(str(parent)) for parent in record["parents"]),
                 seed=int(record["seed"]),
                 summary=_number(record.get("summary")),
                 chain=_number(record.get("chain")),

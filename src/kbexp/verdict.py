@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -122,7 +124,7 @@ class Verdict:
         """Read what `to_record` wrote; raises ValueError or KeyError for anything else."""
         phases = record["phases"]
         return cls(
-            kernel_id=str(record["kernel_id"]),
+            kernel_id=sys.intern(str(record["kernel_id"])),
             task_id=str(record["task_id"]),
             status=Status(record["status"]),
             phase=Phase(record["phase"]),
@@ -140,9 +142,15 @@ class Verdict:
                 correctness_s=float(phases["correctness_s"]),
                 timing_s=float(phases["timing_s"]),
             ),
-            environment={str(k): str(v) for k, v in record["environment"].items()},
+            environment=_shared(tuple((str(k), str(v)) for k, v in record["environment"].items())),
             facts=dict(record.get("facts") or {}),
         )
+
+
+@functools.lru_cache(maxsize=64)
+def _shared(items: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    """Return one mapping for equal items: thousands of verdicts come from one machine."""
+    return dict(items)
 
 
 def _interval_record(name: str, unit: str, interval: Interval | None) -> Record:

@@ -92,9 +92,10 @@ def test_the_top_is_the_beginning_of_a_sort_of_all(
     ranked = sorted_in_full(board, function, c)
     for count in (1, 2, 5, 50):
         assert board.top(count, function, c) == ranked[:count]
-    assert board.top_correct(50) == [
-        order for order in board.top(50) if any(s is GOOD for s, _ in rows[order][0])
-    ]
+    correct = [order for order in ranked if any(s is GOOD for s, _ in rows[order][0])]
+    correct.sort(key=lambda order: (-board.mean(order), -order))
+    assert board.top_correct(3) == correct[:3]
+    assert board.top_correct(50) == correct
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=60), st.integers(0, 20))

@@ -11,7 +11,7 @@ numbered, do not depend on which thread was faster. Any other takes them in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from kbexp.budget import Spending
@@ -86,7 +86,6 @@ class Archive:
         self.spending = Spending()
         self._due: dict[int, None] = {}
         self._brought_by: dict[str, int] = {}
-        self._environments: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
         for event in events:
             self.apply(event)
 
@@ -94,7 +93,7 @@ class Archive:
         """Take one event in; raises ValueError where it cannot follow those before it."""
         match event:
             case ProposalAsked():
-                self._ask(event)
+                self.asked[event.number] = event
             case ProposalReceived():
                 self._receive(event.proposal)
             case DuplicateFound():
@@ -141,12 +140,6 @@ class Archive:
             raise ValueError(f"proposal {number} is used before it was received")
         return self.proposals[number]
 
-    def _ask(self, event: ProposalAsked) -> None:
-        """Keep the request, with the ids that are held already in place of equal texts."""
-        held = self.candidates
-        parents = tuple(held[p].kernel.id if p in held else p for p in event.parents)
-        self.asked[event.number] = replace(event, parents=parents)
-
     def _receive(self, proposal: Proposal) -> None:
         number, kernel = proposal.number, proposal.kernel
         if number not in self.asked:
@@ -155,9 +148,14 @@ class Archive:
             raise ValueError(f"proposal {number} was received twice")
         # The reply is in the journal; a search has no use for it, and it fills the memory.
         parents = self.asked[number].parents
-        parents = parents if parents == proposal.parents else proposal.parents
-        proposal = replace(proposal, reply="", parents=parents)
-        self.proposals[number] = proposal
+        self.proposals[number] = proposal = Proposal(
+            number=number,
+            parents=parents if parents == proposal.parents else proposal.parents,
+            kernel=kernel,
+            error=proposal.error,
+            model=proposal.model,
+            usage=proposal.usage,
+        )
         if kernel is None:
             self.settled += not self.ordered
             return
@@ -212,9 +210,6 @@ class Archive:
         kernel_id = verdict.kernel_id
         if kernel_id not in self.held:
             raise ValueError(f"kernel {kernel_id} has a verdict but was never begun")
-        environment = tuple(verdict.environment.items())
-        shared = self._environments.setdefault(environment, verdict.environment)
-        verdict = replace(verdict, kernel_id=self.held[kernel_id].id, environment=shared)
         verdicts = self.verdicts[kernel_id]
         verdicts.append(verdict)
         since = verdicts[self.retests.get(kernel_id, 0) :]

@@ -66,8 +66,11 @@ class Board:
         self._spread = np.zeros(64)
         self._judgements = np.zeros(64)
         self._correct = np.zeros(64)
-        self._expansions = np.zeros(64)
+        self._freshness = np.zeros(64)
+        """One less for every proposal that was asked: fewer come first among equals."""
         self._last_asked = np.full(64, -1.0)
+        self._ages = np.arange(64, dtype=np.float64)
+        self._best_few: tuple[int, list[int]] | None = None
         self._failures: list[int] = []
         self._failures_of: dict[int, list[int]] = {}
 
@@ -97,7 +100,7 @@ class Board:
             if numbers is not None and self.numbers >= numbers:
                 break
             order = archive.candidates[asked.parents[0]].order
-            self._expansions[order] += 1
+            self._freshness[order] -= 1
             self._last_asked[order] = self.numbers
             self.numbers += 1
 
@@ -117,18 +120,24 @@ class Board:
         self, count: int, function: ScoreFunction = ScoreFunction.mean, c: float = 1.0
     ) -> list[int]:
         """Return the orders of the `count` best that have a score; `c` weighs `ucb`'s bonus."""
-        known = np.flatnonzero(self._judgements[: self.rows] > 0)
-        keys = (
-            self._correct[: self.rows],
-            self._priority(known, function, c),
-            -self._expansions[: self.rows],
-            np.arange(self.rows, dtype=np.float64),
-        )
-        return first_of(known, count, keys)
+        rows = slice(0, self.rows)
+        correct = np.flatnonzero(self._correct[rows])
+        known = pool = np.flatnonzero(self._judgements[rows])
+        if len(correct) >= count:
+            pool = correct
+        if function is ScoreFunction.ucb:
+            priority = self._ucb(known, c)
+        else:
+            priority = self._mean if function is ScoreFunction.mean else self._ages
+        keys = (self._correct, priority, self._freshness, self._ages)
+        return first_of(pool, count, keys[1:] if pool is correct else keys)
 
     def top_correct(self, count: int) -> list[int]:
-        """Return the orders of the `count` correct ones of highest mean score."""
-        return [order for order in self.top(count) if self._correct[order]]
+        """Return the orders of the `count` correct ones of highest mean score, the newest first."""
+        if self._best_few is None or self._best_few[0] != count:
+            correct = np.flatnonzero(self._correct[: self.rows])
+            self._best_few = count, first_of(correct, count, (self._mean, self._ages))
+        return self._best_few[1]
 
     def best(self) -> tuple[Candidate, float] | None:
         """Return the correct candidate of highest mean score, the oldest of equals, and that."""
@@ -163,25 +172,24 @@ class Board:
         correct = np.flatnonzero(self._correct[rows])
         if not correct.size or samples < 2:
             return []
-        mean, spread = self._mean[rows], self._spread[rows]
+        mean, spread = self._mean, self._spread
         best = int(correct[np.argmax(mean[correct])])
         near = correct[mean[correct] + spread[correct] >= mean[best] - spread[best]]
         wanted = near[self._judgements[near] < samples]
-        return first_of(wanted, count, (mean, -np.arange(self.rows, dtype=np.float64)))
+        return first_of(wanted, count, (mean, -self._ages))
 
-    def _priority(self, known: Orders, function: ScoreFunction, c: float) -> Floats:
-        mean = self._mean[: self.rows]
-        if function is ScoreFunction.newest:
-            return np.arange(self.rows, dtype=np.float64)
-        if function is ScoreFunction.mean or not known.size:
+    def _ucb(self, known: Orders, c: float) -> Floats:
+        mean = self._mean
+        if not known.size:
             return mean
         low, high = float(mean[known].min()), float(mean[known].max())
-        seen = self._judgements[: self.rows] + self._expansions[: self.rows]
+        seen = self._judgements - self._freshness
         bonus = c * np.sqrt(math.log(float(seen[known].sum()) + 1) / np.maximum(seen, 1.0))
         return np.clip(mean + bonus * (high - low), low, high)
 
     def _measure(self, candidate: Candidate) -> None:
         """Make the figures of a candidate anew."""
+        self._best_few = None
         order, verdicts = candidate.order, scored(candidate.verdicts)
         mean = mean_score(candidate, self.score)
         was_failure = self._judgements[order] > 0 and not self._correct[order]
@@ -197,10 +205,11 @@ class Board:
                     self._failures_of.setdefault(parent.order, []).append(order)
 
     def _grow(self) -> None:
-        for name in ("_mean", "_spread", "_judgements", "_correct", "_expansions"):
+        for name in ("_mean", "_spread", "_judgements", "_correct", "_freshness"):
             column = getattr(self, name)
             setattr(self, name, np.concatenate([column, np.zeros(len(column))]))
         self._last_asked = np.concatenate([self._last_asked, np.full(len(self._last_asked), -1.0)])
+        self._ages = np.arange(len(self._mean), dtype=np.float64)
 
 
 def first_of(pool: Orders, count: int, keys: Sequence[Floats]) -> list[int]:

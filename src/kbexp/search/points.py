@@ -14,7 +14,7 @@ import numpy.typing as npt
 SKETCH = 64
 """Numbers of a sketch: distances between sketches are off by 9 % or so (1/√(2·64))."""
 
-SHORTLIST = 256
+SHORTLIST = 64
 """How many are compared in full at most. One that is nearest is missed only where so many others
 look nearer by their sketches, and therefore lie about as near."""
 
@@ -86,7 +86,7 @@ class Points:
                 near = near[np.argpartition(looks[near], SHORTLIST)[:SHORTLIST]]
             numbers = since + near
         rows = np.stack([self._full[n // BLOCK][n % BLOCK] for n in numbers.tolist()])
-        away = rows.astype(np.float64) - row.astype(np.float64)
+        away = np.subtract(rows, row, dtype=np.float64)
         distances = np.sqrt(np.einsum("ij,ij->i", away, away)).round(DIGITS)
         names = [self._ids[n] for n in numbers.tolist()]
         return min(zip(distances.tolist(), names, strict=True))

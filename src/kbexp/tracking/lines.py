@@ -30,7 +30,7 @@ def encode(event: Event) -> bytes:
 
 def decode(line: bytes) -> Event:
     """Read what `encode` wrote; raises ValueError where the line is no event."""
-    record = json.loads(line.decode("utf-8"), parse_constant=_refuse)
+    record = _DECODER.decode(line.decode("utf-8"))
     if not isinstance(record, dict):
         raise ValueError("not a JSON object")
     try:
@@ -93,3 +93,6 @@ def _spelled_out(value: Any) -> Any:
 
 def _refuse(constant: str) -> float:
     raise ValueError(f"{constant} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)

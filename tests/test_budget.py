@@ -53,7 +53,7 @@ def test_spending_is_a_fold() -> None:
     for event in (answer(0.5), answer(0.25), verdict("a"), verdict("b", 3.0), verdict("a")):
         spending.apply(event)
     assert spending.proposals == 2
-    assert spending.evaluations == 2  # a kernel counts once
+    assert spending.evaluations == 3  # judging one again on purpose counts too
     assert spending.llm_usd == 0.75
     assert spending.largest_call_usd == 0.5
     assert spending.device_s == 2 * (0.5 + 0.25 + 0.25) + (1.5 + 0.75 + 0.25)  # not the queue

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from kbexp.config import LlmConfig
 from kbexp.errors import KbexpError, ModelUnavailable
 from kbexp.kernel import text_id
-from kbexp.proposals.embedding import BATCH, PIECE_CHARS, LiteLlmEmbedder
+from kbexp.proposals.embedding import BATCH, PAUSE_S, PIECE_CHARS, LiteLlmEmbedder
 from kbexp.proposals.embedding_cache import MAX_DIMENSIONS, EmbeddingCache, default_folder
 
 Make = Callable[..., LlmConfig]
@@ -247,6 +248,20 @@ def test_no_server_and_no_key(
     with pytest.raises(ModelUnavailable, match=r"algorithm\.embedding_api_key_env") as raised:
         embedder()
     assert "llm" not in str(raised.value)
+
+
+def test_a_model_that_cannot_be_used_is_left_alone_for_a_while(
+    model_server: Any, embedder: Any, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_server.embedding_script = [kit.failure(401, "wrong key"), kit.embeddings]
+    made = embedder()
+    for _ in range(3):
+        with pytest.raises(KbexpError, match=KEY_ENV):
+            made.embed(["one"])
+    assert len(model_server.embedding_requests) == 1
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + PAUSE_S)
+    assert len(made.embed(["one"])) == 1
 
 
 def test_vectors_of_two_lengths_are_not_compared(

@@ -6,6 +6,7 @@ import math
 import random
 import re
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,9 @@ PIECE_CHARS = 12_000
 """Longer texts are embedded in pieces: most models take 8,192 tokens, and a token of code has two
 characters or more."""
 
+PAUSE_S = 60.0
+"""How long a model that cannot be used is left alone: a search does not wait for it every time."""
+
 
 class LiteLlmEmbedder:
     """Embeds texts with any embedding model that LiteLLM reaches; may be called from any thread.
@@ -56,6 +60,7 @@ class LiteLlmEmbedder:
         self._cache = EmbeddingCache(folder, f"{model}\n{api_base or ''}")
         self._lock = threading.Lock()
         self._dimensions = 0
+        self._gone = 0.0, ""
         self.input_tokens = 0
         try:
             self._llm = Llm(self._config)
@@ -104,14 +109,23 @@ class LiteLlmEmbedder:
             )
 
         rng = random.Random(text_id("\0".join(pieces)))
+        self._check_gone()
         try:
             response = with_retries(call, config, rng, key if config.api_key_env else None)
         except (CallFailed, ModelUnavailable) as error:
             sentence = _in_our_words(str(error))
+            if isinstance(error, ModelUnavailable):
+                self._gone = time.monotonic() + PAUSE_S, sentence
         else:
             self._count(response)
             return _vectors(response, len(pieces), config.model)
         raise KbexpError(sentence)
+
+    def _check_gone(self) -> None:
+        """Raise KbexpError at once where no call could succeed a moment ago."""
+        until_s, sentence = self._gone
+        if time.monotonic() < until_s:
+            raise KbexpError(sentence)
 
     def _count(self, response: Any) -> None:
         tokens = getattr(getattr(response, "usage", None), "prompt_tokens", 0)

@@ -92,6 +92,40 @@ def test_what_never_ends_is_ended(worker: Worker, task: Task, name: str) -> None
     assert good.status is Status.CORRECT, good
 
 
+SHARES = """
+import mmap
+held = []
+for _ in range(32):
+    held.append(mmap.mmap(-1, 2**26))
+    torch.frombuffer(held[-1], dtype=torch.uint8).fill_(1)
+time.sleep(10)
+"""
+FORKS_SHARING = """
+import mmap
+held = mmap.mmap(-1, 2**28)
+torch.frombuffer(held, dtype=torch.uint8).fill_(1)
+for _ in range(6):
+    if os.fork() == 0:
+        held[::4096]
+        time.sleep(20)
+time.sleep(1)
+"""
+
+
+def test_shared_memory_counts(worker: Worker, task: Task) -> None:
+    settings = quick(memory_bytes=3 * 2**29)
+    verdict = worker.evaluate(task, kernel(SHARES), settings)
+    assert verdict.status is Status.RUNTIME_ERROR, verdict
+    assert "used more than 1.5 GiB of memory" in verdict.reasons[0]
+
+
+def test_memory_shared_by_several_counts_once(worker: Worker, task: Task) -> None:
+    settings = quick(memory_bytes=3 * 2**29)
+    once = FORKS_SHARING + "raise ValueError('<<lived>>')"
+    verdict = worker.evaluate(task, kernel(once), settings)
+    assert "<<lived>>" in verdict.reasons[0], verdict
+
+
 def test_an_honest_kernel_is_timed(worker: Worker, task: Task) -> None:
     verdict = worker.evaluate(task, Kernel(KERNEL))
     assert verdict.status is Status.CORRECT

@@ -30,7 +30,6 @@ Role = Callable[[dict[str, Any], list[int]], None]
 
 LOG_BYTES = 16 * 1024
 WATCH_S = 0.1
-PAGE = os.sysconf("SC_PAGESIZE")
 SETUP_FAILED = 97
 LEASH_FD = 250
 REAP_S = 0.2
@@ -301,17 +300,18 @@ def descendants(pid: int) -> list[int]:
 
 
 def resident_bytes(walls: Walls, child: int, status: socket.socket) -> int:
-    """Return the private memory of all processes behind the walls.
+    """Return the memory of all processes behind the walls that is no file's on a disk.
 
-    First by what each of them has resident, which is quick and counts what forked processes share
-    for each of them; only where that is above the limit, by their shares. Returns 0 at once where
-    the worker's word comes over `status` meanwhile.
+    First by what each of them has resident, which is quick and counts what several share for each
+    of them; only where that is above the limit, by their shares. What lies in memory files that
+    nobody maps is not counted. Returns 0 at once where the worker's word comes over `status`
+    meanwhile.
     """
     if walls.level == "process":
         processes = [str(pid) for pid in (child, *descendants(child))]
     else:
         processes = [name for name in os.listdir("/proc") if name.isdigit()]
-    quick = sum(_statm(name) for name in processes)
+    quick = sum(_resident(name) for name in processes)
     if quick <= walls.memory_bytes:
         return quick
     total = 0
@@ -322,20 +322,22 @@ def resident_bytes(walls: Walls, child: int, status: socket.socket) -> int:
     return total
 
 
-def _statm(name: str) -> int:
-    try:
-        _, resident, shared, *_ = Path(f"/proc/{name}/statm").read_text().split()
-    except (OSError, ValueError):
-        return 0
-    return (int(resident) - int(shared)) * PAGE
+def _resident(name: str) -> int:
+    """Return what a process has resident of anonymous and of shared memory."""
+    return _sum_of(f"/proc/{name}/status", ("RssAnon:", "RssShmem:")) or 0
 
 
 def _share(name: str) -> int:
-    """Return a process's share of the anonymous memory that it has resident."""
+    """Return a process's share of the anonymous and shared memory that it has resident."""
+    found = _sum_of(f"/proc/{name}/smaps_rollup", ("Pss_Anon:", "Pss_Shmem:"))
+    return _resident(name) if found is None else found
+
+
+def _sum_of(path: str, keys: tuple[str, ...]) -> int | None:
+    """Return the bytes of some lines of a listing in kB; None where it does not have them."""
     try:
-        for line in Path(f"/proc/{name}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss_Anon:"):
-                return int(line.split()[1]) * 1024
+        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+        found = [int(line.split()[1]) * 1024 for line in lines if line.startswith(keys)]
     except (OSError, ValueError):
-        pass
-    return _statm(name)
+        return None
+    return sum(found) if found else None

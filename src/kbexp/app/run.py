@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from kbexp.app.confirm import Sized, check_confirm, other_sizes
 from kbexp.app.explain import Stopped
 from kbexp.app.finished import finished, same_run
 from kbexp.app.first import first_kernel
+from kbexp.app.forecast import forecast
 from kbexp.app.models import (
     RunProposer,
     check_models,
@@ -118,6 +120,7 @@ class Run:
         self._device = ""
         self._bill: Bill | None = None
         self._notes: list[str] = []
+        self._forecast = forecast(config)
 
     @property
     def summary(self) -> RunSummary:
@@ -161,6 +164,7 @@ class Run:
         archive = self._open_journal(about, chosen)
         write_atomically(self._folder / "task.py", task.source)
         self._record(RunStarted(about=about))
+        self._say(self._forecast.sentence())
         if (text := estimate(config)) is not None:
             log.warning(text)
         asked_s = time.monotonic()
@@ -317,6 +321,11 @@ class Run:
                 self._summary.apply(each)
                 if self._proposer is not None:
                     self._proposer.apply(each)
+        if (words := self._forecast.after(event)) is not None:
+            self._say(words)
+
+    def _say(self, words: str) -> None:
+        print(words, file=sys.stderr, flush=True)
 
     def _about(self, task: Task) -> dict[str, Any]:
         return {

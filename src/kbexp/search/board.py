@@ -189,13 +189,14 @@ class Board:
 
     def _measure(self, candidate: Candidate) -> None:
         """Make the figures of a candidate anew."""
-        self._best_few = None
         order, verdicts = candidate.order, scored(candidate.verdicts)
         mean = mean_score(candidate, self.score)
         was_failure = self._judgements[order] > 0 and not self._correct[order]
         self._judgements[order] = len(verdicts)
         self._mean[order] = mean or 0.0
         self._correct[order] = any(verdict.correct for verdict in verdicts)
+        if not self._beside_the_best(order):
+            self._best_few = None
         self._spread[order] = (mean or 0.0) * _relative_spread(verdicts)
         if verdicts and not self._correct[order] and not was_failure:
             self._failures.append(order)
@@ -203,6 +204,16 @@ class Board:
                 parent = self.archive.candidates.get(candidate.proposal.parents[0])
                 if parent is not None:
                     self._failures_of.setdefault(parent.order, []).append(order)
+
+    def _beside_the_best(self, order: int) -> bool:
+        """True where a candidate is surely none of the best few, and was none."""
+        if self._best_few is None:
+            return False
+        count, few = self._best_few
+        if order in few:
+            return False
+        last = few[-1] if len(few) == count else None
+        return not self._correct[order] or (last is not None and self.mean(order) < self.mean(last))
 
     def _grow(self) -> None:
         for name in ("_mean", "_spread", "_judgements", "_correct", "_freshness"):

@@ -33,13 +33,15 @@ def answer(cost_usd: float | None, *, error: str = "", tokens: int = 3) -> Propo
     return ProposalReceived(proposal=Proposal(0, ("p",), kernel, error=error, usage=usage))
 
 
-def verdict(kernel_id: str, seconds: float = 1.0) -> VerdictReached:
+def verdict(
+    kernel_id: str, seconds: float = 1.0, status: Status = Status.CORRECT
+) -> VerdictReached:
     phases = Phases(queue_s=100.0, build_s=seconds / 2, correctness_s=seconds / 4, timing_s=0.25)
     return VerdictReached(
         verdict=Verdict(
             kernel_id=kernel_id,
             task_id="t",
-            status=Status.CORRECT,
+            status=status,
             phase=Phase.TIMING,
             device="d",
             isolation="i",
@@ -53,12 +55,20 @@ def test_spending_is_a_fold() -> None:
     for event in (answer(0.5), answer(0.25), verdict("a"), verdict("b", 3.0), verdict("a")):
         spending.apply(event)
     assert spending.proposals == 2
-    assert spending.evaluations == 3  # judging one again on purpose counts too
+    assert spending.evaluations == 3  # each verdict that says something, asked for on purpose
     assert spending.llm_usd == 0.75
     assert spending.largest_call_usd == 0.5
     assert spending.device_s == 2 * (0.5 + 0.25 + 0.25) + (1.5 + 0.75 + 0.25)  # not the queue
     assert spending.largest_evaluation_s == 2.5
     assert (spending.input_tokens, spending.output_tokens) == (6, 6)
+
+
+def test_a_second_try_after_an_infrastructure_error_counts_once() -> None:
+    lost = verdict("a", status=Status.INFRASTRUCTURE_ERROR)
+    spending = Spending()
+    for event, counted in ((lost, 1), (verdict("a"), 1), (lost, 1), (verdict("a"), 2)):
+        spending.apply(event)
+        assert spending.evaluations == counted
 
 
 @pytest.mark.parametrize(

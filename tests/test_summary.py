@@ -118,7 +118,7 @@ def test_the_best_is_the_mean_over_verdicts_that_say_something() -> None:
         summary.apply(event)
     assert summary.best.source == "steady"
     assert summary.best.score == 2.0
-    assert (summary.evaluations, summary.verdicts, summary.correct) == (2, 4, 2)
+    assert (summary.evaluations, summary.verdicts, summary.correct) == (3, 4, 2)
 
 
 def test_a_kernel_found_wrong_later_is_not_the_best() -> None:

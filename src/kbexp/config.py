@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from kbexp.search_config import SearchConfig
+
 
 class Provider(StrEnum):
     """Where kernels are judged."""
@@ -150,33 +152,6 @@ class AlgorithmConfig:
     restart_after: int = 3
     log_frequency: int = 1
     test_frequency: int = 0
-
-
-class SearchMode(StrEnum):
-    """How a search goes on: as a stream in which nothing waits, or in rounds."""
-
-    stream = "stream"
-    steps = "steps"
-
-
-@dataclass
-class SearchConfig:
-    """How any algorithm is driven.
-
-    In a stream at most `max_staleness` other kernels are judged between the choice of a proposal's
-    parents and its answer (None: four times `algorithm.num_threads`), and `num_evaluations` kernels
-    are with the evaluator at once (None: two for each device, and two more). The run is complete
-    once the best has not improved by more than the share `plateau_gain` over `plateau` judged
-    kernels (None: never). It pauses after `max_failures` evaluations, or calls, in a row that
-    failed through no fault of a kernel.
-    """
-
-    mode: SearchMode = SearchMode.stream
-    max_staleness: int | None = None
-    num_evaluations: int | None = None
-    plateau: int | None = None
-    plateau_gain: float = 0.01
-    max_failures: int = 10
 
 
 @dataclass
@@ -409,9 +384,8 @@ class RunConfig:
     """One run: a task, a device, an algorithm, a model, a seed.
 
     `metric` is a name of `Metric`, the dotted path of a function (Verdict) -> float, or that path
-    under `_target_` with the function's other arguments beside it. `resume` is the folder of a run
-    to go on with; it is given on the command line, and the run's own settings take the place of all
-    others.
+    under `_target_` with the function's other arguments beside it.
+    `resume` is the folder of a run to go on with, from the command line alone.
     """
 
     gpu: GpuConfig = field(default_factory=GpuConfig)

@@ -52,11 +52,12 @@ class RunSummary:
     `best` is the best kernel as the search saw it, `winner` the one that stands when the best were
     judged again; `confirmations` and `baselines` hold the verdicts that came after the search.
 
-    `evaluations` and `statuses` count kernels, each with its latest verdict, `verdicts` all
-    verdicts. An infrastructure error says nothing of a kernel that was judged before. What was
-    spent is counted as the budget counts it; the device costs `gpu_usd_per_s`. `unpriced` counts
-    answers of unknown price: where it is not 0, `llm_usd` is a lower bound. A metric that raises
-    raises out of `apply`, but where the summary is `forgiving`: the verdict then has no score.
+    `statuses` counts kernels, each with its latest verdict, `verdicts` all verdicts, `evaluations`
+    those that the budget counts. An infrastructure error says nothing of a kernel that was judged
+    before. What was spent is counted as the budget counts it; the device costs `gpu_usd_per_s`.
+    `unpriced` counts answers of unknown price: where it is not 0, `llm_usd` is a lower bound. A
+    metric that raises raises out of `apply`, but where the summary is `forgiving`: the verdict then
+    has no score.
     """
 
     gpu_usd_per_s: float = 0.0
@@ -98,7 +99,7 @@ class RunSummary:
 
     @property
     def evaluations(self) -> int:
-        """Kernels that have a verdict."""
+        """Evaluations that the budget counts: not second tries."""
         return self.spending.evaluations
 
     @property

@@ -203,6 +203,7 @@ def test_a_board_that_was_kept_is_the_board_that_is_made_anew(land: SimpleNamesp
             for function in ScoreFunction:
                 assert kept.top(99, function) == anew.top(99, function)
             assert kept.best() == anew.best()
+            assert kept.top_correct(3) == anew.top_correct(3)
             assert kept.promising(3, 99) == anew.promising(3, 99)
             for order in range(kept.rows):
                 assert kept.failure_beside(order) == anew.failure_beside(order)

@@ -34,10 +34,11 @@ from kbexp.app.standalone import standalone
 from kbexp.app.stop import StopFlag
 from kbexp.app.summary_text import summary_text
 from kbexp.budget import Budget
-from kbexp.config import RunConfig, SearchConfig
+from kbexp.config import RunConfig
 from kbexp.errors import EvaluatorUnavailable, KbexpError
 from kbexp.events import Event, RunEnded, RunStarted
 from kbexp.score import check_metric
+from kbexp.search_config import SearchConfig
 from kbexp.summary import RunSummary
 from kbexp.task import Task
 from kbexp.tracking import Journal, RunInfo, Tracker, console_of, read, trackers

@@ -17,7 +17,7 @@ def summary_text(result: Result, folder: Path) -> str:
     counted = result.summary
     lines = [f"{result.task} on {result.device or result.config.gpu.name}: {_found(result)}"]
     lines.append(
-        f"{result.state}: {result.reason} {counted.evaluations} kernels judged, "
+        f"{result.state}: {result.reason} {counted.statuses.total()} kernels judged, "
         f"{counted.correct} correct, in {result.wall_s:.0f} s; "
         f"model ${counted.llm_usd:.4f}, device ${counted.gpu_usd:.4f}"
     )

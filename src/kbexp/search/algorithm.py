@@ -13,11 +13,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kbexp.candidate import Candidate, Embedder, ProposalRequest
-from kbexp.config import AlgorithmConfig, SearchConfig
+from kbexp.config import AlgorithmConfig
 from kbexp.errors import KbexpError
 from kbexp.search.beam import Beam
 from kbexp.search.chains import RandomRestart, Sequential
 from kbexp.search.choice import Algorithm, BestOfN, Choice, Priority
+from kbexp.search_config import SearchConfig
 
 if TYPE_CHECKING:
     from kbexp.search.archive import Archive

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from kbexp.candidate import Proposal
-from kbexp.config import SearchConfig
 from kbexp.errors import EvaluatorUnavailable, KbexpError, ModelUnavailable
 from kbexp.search.archive import Archive, scored
 from kbexp.search.board import mean_score
 from kbexp.search.score import Score
+from kbexp.search_config import SearchConfig
 from kbexp.verdict import Verdict
 
 

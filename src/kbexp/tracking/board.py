@@ -88,7 +88,8 @@ class Board:
             case EvaluationBegun():
                 self.judging.add(event.kernel_id)
             case Noted():
-                self.rows.append(Row("note", "", detail=one_line(event.text, 300)))
+                label = "" if event.number is None else str(event.number)
+                self.rows.append(Row("note", label, detail=one_line(event.text, 300)))
             case DuplicateFound():
                 detail = held_words(event, self.summary)
                 self.rows.append(Row("duplicate", str(event.number), detail=detail))

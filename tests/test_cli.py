@@ -55,6 +55,9 @@ MISTAKES = [
     (["-m", "task=softmax,nothing"], ["task", "nothing", "softmax"]),
     (["-m", "seed=1,two"], ["seed", "two", "whole number"]),
     (["hydra.run.dir=/proc/nothing"], ["/proc/nothing"]),
+    (["llm.models=[{model: a/b, wieght: 2}]"], ["'wieght' (did you mean weight?)", "api_base"]),
+    (["llm.models=[{weight: 2}]"], ["llm.models[0].model has no value"]),
+    (["llm=replay"], ["llm.path has no value"]),
 ]
 
 

@@ -148,6 +148,12 @@ def _bad_value(error: Exception, schema: type, context: str = "") -> str:
     if missing or isinstance(error, errors.MissingMandatoryValue):
         return f"{key} has no value: give it as {key}=…"
     if isinstance(error, errors.ConfigKeyError | errors.ConfigAttributeError):
+        kind = getattr(error, "object_type", None)
+        if "." not in key and kind is not schema and is_dataclass(kind):
+            # An entry of a list: the error does not say of which one.
+            names = [entry.name for entry in fields(kind)]
+            hint = _did_you_mean(key, names)
+            return f"An entry takes no '{key}'{hint}; it takes {', '.join(names)}."
         size = key.removeprefix("task.sizes.") if key.startswith("task.sizes.") else ""
         found = unknown_size(size, error.parent_node) if size else None
         return found or _unknown_key(key, schema)

@@ -18,6 +18,9 @@ from kbexp.tracking.run_info import JOURNAL_NAME
 if TYPE_CHECKING:
     from kbexp.candidate import Embedder, Proposal, ProposalRequest, Summarizer
 
+REPLAY = "replay"
+"""The model's name where the answers of an earlier run are repeated."""
+
 
 class RunProposer(Protocol):
     """A proposer that follows its run: `apply` gets every event once it is in the journal."""
@@ -95,12 +98,17 @@ def open_embedder(config: RunConfig) -> Embedder | None:
 
 def replays(config: LlmConfig) -> bool:
     """True where the answers of an earlier run are repeated."""
-    return config.path is not None
+    return config.model == REPLAY
 
 
 def recorded(config: LlmConfig) -> Path:
     """Return the folder of the run that is repeated; raises KbexpError where it holds none."""
-    path = Path(config.path or "").expanduser()
+    if not config.path:
+        raise KbexpError(
+            "llm.path has no value: give the folder of the run whose answers llm=replay repeats, "
+            "as llm.path=…"
+        )
+    path = Path(config.path).expanduser()
     if not (path / JOURNAL_NAME).is_file():
         raise KbexpError(
             f"There is no run in {path} (llm.path): give the folder of one, in which its "

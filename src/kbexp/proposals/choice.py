@@ -99,7 +99,8 @@ class Chooser:
         with self._lock:
             match event:
                 case ProposalAsked():
-                    name = self._draw(event.seed)
+                    # A question that was cut off is asked again, of the model that it was for.
+                    name = self._chosen.get(event.number) or self._draw(event.seed)
                     parent = event.parents[0] if event.parents else ""
                     self._chosen[event.number] = name
                     self._fold.asked[event.number] = _Asked(name, parent)

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kbexp.config import LlmConfig, ModelChoice, RunConfig, SearchMode
+from kbexp.config import LlmConfig, ModelChoice, RunConfig
 from kbexp.errors import KbexpError
 from kbexp.events import Event, RunStarted
 from kbexp.proposals.texts import Texts
 from kbexp.score import score_for
+from kbexp.search_config import SearchMode
 from kbexp.task import Task
 from kbexp.tracking import read
 from kbexp.tracking.run_info import JOURNAL_NAME

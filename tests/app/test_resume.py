@@ -21,7 +21,7 @@ from kbexp.events import RunStarted
 from kbexp.search.algorithm import request_seed
 from kbexp.tracking import Journal
 
-RUN = ["search.mode=steps", "algorithm.num_steps=2", "algorithm.num_candidates=3"]
+RUN = ["algorithm.num_steps=2", "algorithm.num_candidates=3"]
 
 LIMITS = ["budget.evaluations=null", "budget.wall_s=null", "confirm.kernels=0"]
 

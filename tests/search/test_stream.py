@@ -279,6 +279,21 @@ def test_budgets_hold(land: SimpleNamespace, limit: int) -> None:
             assert spent.proposals == limit
 
 
+def test_dollars_for_the_device_are_exceeded_by_one_evaluation_at_most(
+    land: SimpleNamespace,
+) -> None:
+    price = 2.0**-4
+    run = stream(
+        land,
+        ps(num_steps=100, num_threads=8, num_eval_samples=2),
+        limits=BudgetConfig(name="", gpu_usd=10.5 * land.EVALUATION_S * price),
+        evaluator=land.Evaluator(faults=False),
+        gpu_usd_per_s=price,
+    )
+    assert run.go().reason.endswith("for the device is spent.")
+    assert sum(run.evaluator.judged.values()) == 11
+
+
 def test_luck_does_not_stay_on_top(land: SimpleNamespace) -> None:
     """The first verdict of a lucky kernel is three times what it is worth."""
     lucky = land.kernel_of(1, 0, 0, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kbexp.app.forecast import BESIDE_TIMING_S, INPUT_TOKENS, OUTPUT_TOKENS, forecast
 from kbexp.candidate import Proposal, Usage
-from kbexp.config import RunConfig
+from kbexp.config import ModelConfig, RunConfig
 from kbexp.events import ProposalReceived
 
 
@@ -56,3 +56,15 @@ def test_the_first_call_shows_what_all_will_cost() -> None:
     assert before.after(received(1, 0.01)) is None
     config.llm.input_usd_per_mtok, config.llm.output_usd_per_mtok = 2.0, 10.0
     assert forecast(config).after(received(0, 0.01)) is None
+
+
+def test_of_several_models_the_dearest_counts_and_a_replay_is_free() -> None:
+    config = settings()
+    cheap = ModelConfig(model="a/b", input_usd_per_mtok=1.0, output_usd_per_mtok=1.0)
+    dear = ModelConfig(model="a/c", input_usd_per_mtok=2.0, output_usd_per_mtok=10.0)
+    config.llm.models = [dear, cheap]
+    assert forecast(config).call_usd == (INPUT_TOKENS * 2 + OUTPUT_TOKENS * 10) / 1e6
+    config.llm.models.append(ModelConfig(model="a/d"))
+    assert forecast(config).call_usd is None
+    config.llm.models, config.llm.model = [], "replay"
+    assert "calls to the model, free," in forecast(config).sentence()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kbexp.app.models import replays
 from kbexp.config import RunConfig
 from kbexp.events import Event, ProposalReceived
+from kbexp.proposals.models import models_of
 
 INPUT_TOKENS = 5000
 """Tokens of a typical question: task, device, a kernel with its feedback, three others."""
@@ -80,10 +82,16 @@ def forecast(config: RunConfig) -> Forecast:
 
 
 def _call_usd(config: RunConfig) -> float | None:
-    price_in, price_out = config.llm.input_usd_per_mtok, config.llm.output_usd_per_mtok
-    if price_in is None or price_out is None:
-        return None
-    return (INPUT_TOKENS * price_in + OUTPUT_TOKENS * price_out) / 1e6
+    """Return the price of a typical call, of the dearest model where there are several."""
+    if replays(config.llm):
+        return 0.0
+    found = []
+    for model in models_of(config.llm):
+        price_in, price_out = model.config.input_usd_per_mtok, model.config.output_usd_per_mtok
+        if price_in is None or price_out is None:
+            return None
+        found.append((INPUT_TOKENS * price_in + OUTPUT_TOKENS * price_out) / 1e6)
+    return max(found)
 
 
 def _least(number: int, limit: int | None) -> int:

@@ -27,12 +27,12 @@ from landscape import Embedder, Evaluator, Model, events_of, kernel_of
 from machine import machine
 
 from kbexp.budget import Budget
-from kbexp.config import AlgorithmConfig, BudgetConfig, ScoreFunction
+from kbexp.config import BudgetConfig
 from kbexp.events import Event
 from kbexp.search import Archive, new_archive, score_named, search
 from kbexp.search.epsilon_net import EpsilonNet
 from kbexp.search.trigrams import Trigrams
-from kbexp.search_config import SearchConfig, SearchMode
+from kbexp.search_config import AlgorithmConfig, ScoreFunction, SearchConfig, SearchMode
 from kbexp.summary import RunSummary
 from kbexp.tracking import Journal, read
 from kbexp.tracking.lines import encode

@@ -19,9 +19,9 @@ from landscape import Evaluator, Model, kernel_of
 from machine import machine
 
 from kbexp.budget import Budget
-from kbexp.config import AlgorithmConfig, BudgetConfig
+from kbexp.config import BudgetConfig
 from kbexp.search import score_named, search
-from kbexp.search_config import SearchConfig, SearchMode
+from kbexp.search_config import AlgorithmConfig, SearchConfig, SearchMode
 
 
 def idle_share(mode: SearchMode, calls: int, answer_s: float, judge_s: float, steps: int) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from kbexp.search_config import SearchConfig
+from kbexp.search_config import AlgorithmConfig, SearchConfig
 
 
 class Provider(StrEnum):
@@ -111,47 +111,6 @@ class GpuConfig:
         """What a second of a container without its device costs."""
         box = self.container
         return box.cores * box.core_usd_per_s + box.memory_bytes / 2**30 * box.gib_usd_per_s
-
-
-class ScoreFunction(StrEnum):
-    """How priority search ranks candidates."""
-
-    mean = "mean"
-    ucb = "ucb"
-    newest = "newest"
-
-
-@dataclass
-class AlgorithmConfig:
-    """A search algorithm. `kind` names the engine; the rest are its settings.
-
-    One step takes the `num_candidates` candidates of highest priority, asks for `num_proposals`
-    new ones from each, admits those farther than `epsilon` from all that are held, and judges
-    them. `num_threads` calls to the model are in flight at once. Every `test_frequency` steps the
-    best kernel is judged once more (0 is never); every `log_frequency` steps the console says in a
-    line where the search stands. A candidate that could still be the best is judged until it has
-    `num_eval_samples` verdicts. A chain of `random_restart` begins anew after `restart_after`
-    proposals in a row that were no better. The ε-net compares kernels by `embedding_model`, a name
-    of LiteLLM's with an address and a key's variable of its own, or by their tokens (None).
-    """
-
-    name: str = "???"
-    kind: str = "priority"
-    num_steps: int = 11
-    num_candidates: int = 5
-    num_proposals: int = 1
-    num_threads: int = 4
-    epsilon: float = 0.0
-    embedding_model: str | None = None
-    embedding_api_base: str | None = None
-    embedding_api_key_env: str | None = None
-    summarizer: bool = False
-    score_function: ScoreFunction = ScoreFunction.mean
-    ucb_c: float = 1.0
-    num_eval_samples: int = 1
-    restart_after: int = 3
-    log_frequency: int = 1
-    test_frequency: int = 0
 
 
 @dataclass
@@ -384,8 +343,7 @@ class RunConfig:
     """One run: a task, a device, an algorithm, a model, a seed.
 
     `metric` is a name of `Metric`, the dotted path of a function (Verdict) -> float, or that path
-    under `_target_` with the function's other arguments beside it.
-    `resume` is the folder of a run to go on with, from the command line alone.
+    under `_target_` with the function's other arguments beside it. `resume` names a run's folder.
     """
 
     gpu: GpuConfig = field(default_factory=GpuConfig)

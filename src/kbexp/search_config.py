@@ -1,9 +1,50 @@
-"""How a search is driven, whatever its algorithm: a section of the settings."""
+"""Schemas of what a search can be told: its algorithm, and how any algorithm is driven."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+
+
+class ScoreFunction(StrEnum):
+    """How priority search ranks candidates."""
+
+    mean = "mean"
+    ucb = "ucb"
+    newest = "newest"
+
+
+@dataclass
+class AlgorithmConfig:
+    """A search algorithm. `kind` names the engine; the rest are its settings.
+
+    One step takes the `num_candidates` candidates of highest priority, asks for `num_proposals`
+    new ones from each, admits those farther than `epsilon` from all that are held, and judges
+    them. `num_threads` calls to the model are in flight at once. Every `test_frequency` steps the
+    best kernel is judged once more (0 is never); every `log_frequency` steps the console says in a
+    line where the search stands. A candidate that could still be the best is judged until it has
+    `num_eval_samples` verdicts. A chain of `random_restart` begins anew after `restart_after`
+    proposals in a row that were no better. The ε-net compares kernels by `embedding_model`, a name
+    of LiteLLM's with an address and a key's variable of its own, or by their tokens (None).
+    """
+
+    name: str = "???"
+    kind: str = "priority"
+    num_steps: int = 11
+    num_candidates: int = 5
+    num_proposals: int = 1
+    num_threads: int = 4
+    epsilon: float = 0.0
+    embedding_model: str | None = None
+    embedding_api_base: str | None = None
+    embedding_api_key_env: str | None = None
+    summarizer: bool = False
+    score_function: ScoreFunction = ScoreFunction.mean
+    ucb_c: float = 1.0
+    num_eval_samples: int = 1
+    restart_after: int = 3
+    log_frequency: int = 1
+    test_frequency: int = 0
 
 
 class SearchMode(StrEnum):

@@ -10,7 +10,6 @@ import pytest
 from kbexp.app.rented import BILL_EVERY_S, Bill, await_device, estimate
 from kbexp.budget import Budget, Spending
 from kbexp.config import (
-    AlgorithmConfig,
     BudgetConfig,
     ContainerConfig,
     EvaluatorConfig,
@@ -28,6 +27,7 @@ from kbexp.events import (
     from_record,
     to_record,
 )
+from kbexp.search_config import AlgorithmConfig
 
 ASKED = ProposalAsked(number=0, parents=(), seed=0)
 ENDED = RunEnded(state="complete", reason="")

@@ -12,7 +12,7 @@ import pytest
 
 from kbexp.budget import Budget
 from kbexp.candidate import Candidate, Proposal, Summary, Usage
-from kbexp.config import AlgorithmConfig, BudgetConfig, LlmConfig
+from kbexp.config import BudgetConfig, LlmConfig
 from kbexp.errors import KbexpError, ModelUnavailable
 from kbexp.events import Event, ProposalAsked, ProposalReceived, RunStarted, SummaryWritten
 from kbexp.kernel import Kernel
@@ -21,7 +21,7 @@ from kbexp.proposals.replay import Recording, ReplayProposer, ReplaySummarizer
 from kbexp.proposals.summarizer import LlmSummarizer
 from kbexp.score import score_for
 from kbexp.search import RunState, search
-from kbexp.search_config import SearchConfig, SearchMode
+from kbexp.search_config import AlgorithmConfig, SearchConfig, SearchMode
 from kbexp.task import Task
 from kbexp.verdict import Interval, Status, Verdict
 

@@ -17,11 +17,11 @@ import pytest
 
 from kbexp.budget import Budget
 from kbexp.candidate import Candidate, Proposal, ProposalRequest, Summary, Usage
-from kbexp.config import AlgorithmConfig, BudgetConfig
+from kbexp.config import BudgetConfig
 from kbexp.events import Event, from_record, to_record
 from kbexp.kernel import Kernel, text_id
 from kbexp.search import Archive, Outcome, score_named, search
-from kbexp.search_config import SearchConfig, SearchMode
+from kbexp.search_config import AlgorithmConfig, SearchConfig, SearchMode
 from kbexp.verdict import Interval, Phase, Phases, Status, Verdict
 
 TARGET = (7, 3, 8, 2)

@@ -10,13 +10,12 @@ import pytest
 import yaml
 
 from kbexp.candidate import Candidate, Proposal
-from kbexp.config import AlgorithmConfig, ScoreFunction
 from kbexp.errors import KbexpError
 from kbexp.search import Archive, score_named, validate
 from kbexp.search.algorithm import request_of, request_seed
 from kbexp.search.board import Board
 from kbexp.search.choice import Choice, Priority
-from kbexp.search_config import SearchConfig
+from kbexp.search_config import AlgorithmConfig, ScoreFunction, SearchConfig
 from kbexp.verdict import Status
 
 CONF = Path(__file__).parents[2] / "conf" / "algorithm"

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kbexp.candidate import Proposal, Summary, Usage
-from kbexp.config import AlgorithmConfig
 from kbexp.events import (
     DuplicateFound,
     EvaluationBegun,
@@ -25,6 +24,7 @@ from kbexp.events import (
 )
 from kbexp.kernel import Kernel
 from kbexp.search.archive import Archive
+from kbexp.search_config import AlgorithmConfig
 from kbexp.verdict import Phase, Status, Verdict
 
 SEED = Kernel("seed")

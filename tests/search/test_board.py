@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kbexp.candidate import Candidate
-from kbexp.config import AlgorithmConfig, ScoreFunction
 from kbexp.events import ProposalAsked, StepDone, VerdictReached
 from kbexp.kernel import Kernel
 from kbexp.search.archive import Archive
 from kbexp.search.board import Board, best_candidate, first_of, mean_score
 from kbexp.search.score import score_named
+from kbexp.search_config import AlgorithmConfig, ScoreFunction
 from kbexp.verdict import Interval, Phase, Status, Verdict
 
 speedup = score_named("speedup")

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from kbexp.config import AlgorithmConfig
 from kbexp.events import RunStarted
 from kbexp.search import Archive
+from kbexp.search_config import AlgorithmConfig
 from kbexp.tracking import Journal, read
 
 

@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import pytest
 
 from kbexp.candidate import Proposal, ProposalRequest
-from kbexp.config import AlgorithmConfig, BudgetConfig
+from kbexp.config import BudgetConfig
 from kbexp.events import ProposalAsked
 from kbexp.kernel import Kernel
 from kbexp.search import RunState
+from kbexp.search_config import AlgorithmConfig
 from kbexp.verdict import Verdict
 
 

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from kbexp.candidate import Proposal, ProposalRequest, Usage
-from kbexp.config import AlgorithmConfig, BudgetConfig
+from kbexp.config import BudgetConfig
 from kbexp.errors import EvaluatorUnavailable, KbexpError, ModelUnavailable, TaskError
 from kbexp.events import EvaluationBegun, ProposalAsked, ProposalReceived, VerdictReached
 from kbexp.kernel import Kernel
 from kbexp.search import Archive, RunState
-from kbexp.search_config import SearchConfig, SearchMode
+from kbexp.search_config import AlgorithmConfig, SearchConfig, SearchMode
 from kbexp.verdict import Status, Verdict
 
 

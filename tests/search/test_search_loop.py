@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from kbexp.candidate import Proposal, ProposalRequest
-from kbexp.config import AlgorithmConfig, BudgetConfig, ScoreFunction
+from kbexp.config import BudgetConfig
 from kbexp.events import (
     DuplicateFound,
     EvaluationBegun,
@@ -22,6 +22,7 @@ from kbexp.events import (
 )
 from kbexp.search import Archive, RunState, best_candidate, score_named
 from kbexp.search.algorithm import request_seed
+from kbexp.search_config import AlgorithmConfig, ScoreFunction
 from kbexp.verdict import Status
 
 

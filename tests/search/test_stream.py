@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kbexp.candidate import Proposal, ProposalRequest
-from kbexp.config import AlgorithmConfig, BudgetConfig, ScoreFunction
+from kbexp.config import BudgetConfig
 from kbexp.events import (
     EvaluationBegun,
     Event,
@@ -24,7 +24,7 @@ from kbexp.events import (
 )
 from kbexp.kernel import Kernel
 from kbexp.search import Archive, RunState, best_candidate, score_named
-from kbexp.search_config import SearchConfig
+from kbexp.search_config import AlgorithmConfig, ScoreFunction, SearchConfig
 from kbexp.verdict import Verdict
 
 KINDS = ["priority", "best_of_n", "sequential", "beam", "random_restart"]

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from kbexp.candidate import Candidate, Proposal, ProposalRequest, Summary, Usage, Vector
-from kbexp.config import AlgorithmConfig, BudgetConfig
+from kbexp.config import BudgetConfig
 from kbexp.errors import KbexpError
 from kbexp.events import Noted, ProposalAsked, SummaryWritten
 from kbexp.search import Archive, RunState
 from kbexp.search.trigrams import Trigrams
-from kbexp.search_config import SearchConfig, SearchMode
+from kbexp.search_config import AlgorithmConfig, SearchConfig, SearchMode
 
 
 def ps(**more: Any) -> AlgorithmConfig:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
 
 from kbexp import config
 from kbexp.errors import KbexpError
+from kbexp.search_config import AlgorithmConfig
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 GROUPS: dict[str, type] = {
     "gpu": config.GpuConfig,
     "task": config.TaskConfig,
-    "algorithm": config.AlgorithmConfig,
+    "algorithm": AlgorithmConfig,
     "llm": config.LlmConfig,
     "evaluator": config.EvaluatorConfig,
     "budget": config.BudgetConfig,

@@ -13,12 +13,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kbexp.candidate import Candidate, Embedder, ProposalRequest
-from kbexp.config import AlgorithmConfig
 from kbexp.errors import KbexpError
 from kbexp.search.beam import Beam
 from kbexp.search.chains import RandomRestart, Sequential
 from kbexp.search.choice import Algorithm, BestOfN, Choice, Priority
-from kbexp.search_config import SearchConfig
+from kbexp.search_config import AlgorithmConfig, SearchConfig
 
 if TYPE_CHECKING:
     from kbexp.search.archive import Archive

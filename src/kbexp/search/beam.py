@@ -9,9 +9,9 @@ apart from priority search.
 from __future__ import annotations
 
 from kbexp.candidate import Candidate
-from kbexp.config import AlgorithmConfig
 from kbexp.search.board import Board
 from kbexp.search.choice import Choice, width
+from kbexp.search_config import AlgorithmConfig
 
 
 class Beam:

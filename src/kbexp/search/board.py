@@ -25,9 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kbexp.candidate import Candidate
-from kbexp.config import ScoreFunction
 from kbexp.search.archive import Archive, scored
 from kbexp.search.score import Score
+from kbexp.search_config import ScoreFunction
 from kbexp.verdict import Verdict
 
 Floats = npt.NDArray[np.float64]

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from kbexp.config import AlgorithmConfig, ScoreFunction
 from kbexp.search.archive import scored
 from kbexp.search.board import Board
 from kbexp.search.choice import Choice, width
+from kbexp.search_config import AlgorithmConfig, ScoreFunction
 
 
 @dataclass(slots=True)

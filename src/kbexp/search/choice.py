@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kbexp.candidate import Candidate
-from kbexp.config import AlgorithmConfig
 from kbexp.search.board import Board
+from kbexp.search_config import AlgorithmConfig
 
 BEST_OTHERS = 2
 """How many of the best candidates a request shows beside the one to improve."""

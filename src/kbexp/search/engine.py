@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from kbexp.budget import Budget
 from kbexp.candidate import ProposalRequest
-from kbexp.config import AlgorithmConfig
 from kbexp.errors import EvaluatorUnavailable, KbexpError, ModelUnavailable, TaskError
 from kbexp.events import (
     DuplicateFound,
@@ -38,7 +37,7 @@ from kbexp.search.inflight import Answered, Done, InFlight, Judged, Submit, Summ
 from kbexp.search.outcome import Outcome, RunState
 from kbexp.search.score import Score
 from kbexp.search.summaries import fresh
-from kbexp.search_config import SearchConfig
+from kbexp.search_config import AlgorithmConfig, SearchConfig
 
 if TYPE_CHECKING:
     from kbexp.search.epsilon_net import EpsilonNet

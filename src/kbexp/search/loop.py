@@ -7,7 +7,6 @@ from threading import Event as Flag
 
 from kbexp.budget import Budget
 from kbexp.candidate import Embedder, Proposer, Summarizer
-from kbexp.config import AlgorithmConfig
 from kbexp.errors import KbexpError
 from kbexp.events import Event
 from kbexp.kernel import Kernel
@@ -20,7 +19,7 @@ from kbexp.search.outcome import Outcome
 from kbexp.search.score import Score
 from kbexp.search.steps import Steps
 from kbexp.search.stream import Stream
-from kbexp.search_config import SearchConfig, SearchMode
+from kbexp.search_config import AlgorithmConfig, SearchConfig, SearchMode
 
 
 def new_archive(how: SearchConfig) -> Archive:

@@ -45,16 +45,20 @@ def modal(modal_session: LocalModal) -> Iterator[LocalModal]:
 
 
 def judged_despite(
-    evaluator: ModalEvaluator, modal: LocalModal, mark: str, happen: Any
+    evaluator: ModalEvaluator,
+    modal: LocalModal,
+    mark: str,
+    happen: Any,
+    slow_s: float = SLOW_S,
 ) -> tuple[str, str]:
     """Judge a kernel to which something happens; the containers before and after."""
-    future = evaluator.submit(SMALL, softmax(mark, SLOW_S))
+    future = evaluator.submit(SMALL, softmax(mark, slow_s))
     before = str(busy(modal)["task_id"])
     inputs = modal.inputs()["total"]
     happen(before)
     verdict = future.result(timeout=90)
     assert verdict.correct, verdict
-    assert verdict.kernel_id == softmax(mark, SLOW_S).id
+    assert verdict.kernel_id == softmax(mark, slow_s).id
     assert modal.inputs()["total"] >= inputs
     return before, verdict.environment["container"]
 
@@ -65,7 +69,8 @@ def test_a_container_that_is_killed(lasting: ModalEvaluator, modal: LocalModal) 
 
 
 def test_a_container_that_is_preempted(lasting: ModalEvaluator, modal: LocalModal) -> None:
-    before, after = judged_despite(lasting, modal, "preempted", modal.preempt)
+    # Slow enough to be under way when a busy machine gets round to the signal.
+    before, after = judged_despite(lasting, modal, "preempted", modal.preempt, 4 * SLOW_S)
     assert before != after
     assert soon(lambda: before not in alive(modal))
 

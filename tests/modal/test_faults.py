@@ -51,8 +51,9 @@ def test_preemption_begins_the_same_input_again(local_modal: LocalModal, tmp_pat
     with app.run():
         call = sample().sleep_at_first.spawn(60, str(note))
         container = busy(local_modal, note)
+        local_modal.set_faults(grace_s=30.0)  # As on Modal: `@exit` is to be seen to its end.
         local_modal.preempt(container["task_id"])
-        pid = call.get(timeout=30)
+        pid = call.get(timeout=60)
     assert note.read_text().split() == [str(container["pid"]), str(pid)]
     assert "left" in local_modal.output(container["task_id"])  # `@exit` ran.
     assert local_modal.inputs() == {"total": 1, "done": 1, "deliveries": 2}

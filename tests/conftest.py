@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,9 @@ from hypothesis import settings
 # How long an example took decides nothing. In CI the same ones are tried each time.
 settings.register_profile("kbexp", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("kbexp")
+
+# Programs that a shell starts in its background ignore Ctrl-C, and so does all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -31,7 +31,7 @@ evaluations."""
 RENEWED_PAIRS = 6
 MOST_RENEWED_PAIRS = 18
 """Pairs of blocks on inputs that are new as a whole, before a kernel is called faster; the second
-where the clocks of the first few disagree, which may be noise."""
+where the first few say that it is slower, or their clocks disagree, which may be noise."""
 
 MORE_FLUSHES = 4
 """Flushes before a call where one does not hide what the host needs to queue it."""
@@ -172,7 +172,7 @@ class Judgement:
         if watch.surely_faster() and self._caller.can_renew:
             # Clocks of their own: among many others, those of six pairs would not show.
             self._kernel.clock, self._baseline.clock = Clock(), Clock()
-            while self._renew_more(len(fresh.kernel_ms)):
+            while self._renew_more(watch, fresh):
                 self._time_pair(fresh, calls, check=True, renew=True)
         renewed = self._kernel.clock, self._baseline.clock
         if watch.surely_faster():
@@ -185,7 +185,7 @@ class Judgement:
         if fresh.kernel_ms:
             other = self._agreement(renewed, stolen)
             fresh.charge(other.charged_ms)
-            if watch.or_slower(fresh) is fresh:
+            if watch.seems_slower(fresh):
                 watch, agreement = fresh, other
         watch.widen(stolen / 2)
         self._measure_energy(calls)
@@ -239,12 +239,14 @@ class Judgement:
         """Return True where a kernel that looks faster has not been looked at often enough."""
         return self._caller.checked < CHECKED_BLOCKS and watch.may_be_faster()
 
-    def _renew_more(self, pairs: int) -> bool:
+    def _renew_more(self, watch: Stopwatch, fresh: Stopwatch) -> bool:
         """Return whether another pair on renewed inputs is worth its time."""
+        pairs = len(fresh.kernel_ms)
         if pairs < RENEWED_PAIRS:
             return True
         clocks = self._kernel.clock, self._baseline.clock
-        return pairs < MOST_RENEWED_PAIRS and self._compared(clocks, 0.0).charged_ms > 0
+        doubtful = watch.seems_slower(fresh) or self._compared(clocks, 0.0).charged_ms > 0
+        return pairs < MOST_RENEWED_PAIRS and doubtful
 
     def _agreement(self, clocks: tuple[Clock, Clock], stolen: float) -> Agreement:
         """Compare the runners' clocks with this process's; a disagreement ends the evaluation."""

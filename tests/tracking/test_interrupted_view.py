@@ -91,12 +91,15 @@ def test_ctrl_c_leaves_nothing_of_the_old_view(
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
     told, data, pressed = "", b"", False
+    # The terminal's own size is to count, not what whoever runs the tests says of theirs.
+    env = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+    env["TERM"] = "xterm-256color"
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(tmp_path)],
         stdin=follower,
         stdout=follower,
         stderr=follower,
-        env=os.environ | {"TERM": "xterm-256color"},
+        env=env,
         start_new_session=True,
     ) as process:
         os.close(follower)

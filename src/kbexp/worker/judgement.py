@@ -152,16 +152,7 @@ class Judgement:
         for side in (self._kernel, self._baseline):
             limit_s = settings.run_timeout_s + settings.timing_s + settings.energy_s
             side.enter(Phase.TIMING, limit_s)
-        # Blocks of both sides have equally many calls: the first of a block are slower, so that
-        # blocks of different length would differ for one and the same kernel. The first pair only
-        # settles how many.
-        reference_ns = self._caller.block(self._baseline, 1, check=False).times_ns[0]
-        calls = calls_per_block(max(kernel_ns, reference_ns), settings)
-        warm = self._caller.pair(calls)
-        if self._device != "cpu" and self._waits_for_host(warm):
-            self._caller.flushes = MORE_FLUSHES
-            warm = self._caller.pair(calls)
-        calls = calls_per_block(max(min(b.times_ns) for b in warm.values()), settings)
+        calls = self._settle_calls(kernel_ns)
         resolution = RESOLUTION[self._device.partition(":")[0]]
         watch = Stopwatch(settings, self._random.getrandbits(32), resolution)
         self._conditions.begin()
@@ -207,6 +198,19 @@ class Judgement:
             },
             conditions=conditions,
         )
+
+    def _settle_calls(self, kernel_ns: int) -> int:
+        """Return how many calls a block has, for a kernel that takes about so long."""
+        # Blocks of both sides have equally many calls: the first of a block are slower, so that
+        # blocks of different length would differ for one and the same kernel. The first pair only
+        # settles how many.
+        reference_ns = self._caller.block(self._baseline, 1, check=False).times_ns[0]
+        calls = calls_per_block(max(kernel_ns, reference_ns), self._settings)
+        warm = self._caller.pair(calls)
+        if self._device != "cpu" and self._waits_for_host(warm):
+            self._caller.flushes = MORE_FLUSHES
+            warm = self._caller.pair(calls)
+        return calls_per_block(max(min(b.times_ns) for b in warm.values()), self._settings)
 
     def _time_pair(
         self, watch: Stopwatch, calls: int, check: bool = False, renew: bool = False

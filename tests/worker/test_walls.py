@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -154,8 +155,11 @@ def test_what_it_starts_ends_with_it(walled: Worker, task: Task) -> None:
     )
     verdict = walled.evaluate(task, kernel(body))
     assert verdict.status is Status.CORRECT, (verdict.reasons, verdict.log)
-    mine = psutil.Process().children(recursive=True)
-    left = [p for p in mine if p.pid not in before and "runner" in p.name()]
+    left = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended while we looked
+            if process.pid not in before and "runner" in process.name():
+                left.append(process)
     assert left == []
 
 

@@ -10,7 +10,7 @@ A search that had found nothing counts as 1, and so does one whose find is wrong
 reference when judged again: one would keep the reference.
 
 Searches go one thing at a time (a stream with one call and a staleness of 0): every proposal knows
-all verdicts before it, a seed repeats, and nothing computes while a kernel is timed. All verdicts and
+all verdicts before it, a seed repeats, and nothing computes while a kernel is timed. Verdicts and
 curves are kept in `--folder`, and a command that was cut goes on from there. Prints markdown;
 `--plot` draws the curves.
 """

@@ -53,14 +53,18 @@ def loop(held: int, mode: str, function: str, folder: Path) -> dict[str, float]:
     with Journal(folder / "journal.jsonl") as journal:
 
         def record(event: Event) -> None:
-            journal.append(event)
+            journal.write(event)
             summary.apply(event)
 
-        return {"ms": plain, "disk_ms": timed(archive, how, function, record)}
+        return {"ms": plain, "disk_ms": timed(archive, how, function, record, journal.commit)}
 
 
 def timed(
-    archive: Archive, how: SearchConfig, function: str, record: Callable[[Event], None]
+    archive: Archive,
+    how: SearchConfig,
+    function: str,
+    record: Callable[[Event], None],
+    commit: Callable[[], None] = lambda: None,
 ) -> float:
     """Search on until `MORE` candidates have come; return milliseconds for each.
 
@@ -86,6 +90,7 @@ def timed(
         proposer=Model(),
         submit=Evaluator().submit,
         record=recorded,
+        commit=commit,
         budget=Budget(BudgetConfig(name="none", proposals=before - 1 + MORE)),
         score=score_named("speedup"),
         seed=0,

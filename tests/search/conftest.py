@@ -153,6 +153,7 @@ class Run:
     archive: Archive | None = None
     seed_kernel: Kernel = field(default_factory=lambda: kernel_of(0, 0, 0, 0))
     record: Callable[[Event], None] = lambda event: None
+    commit: Callable[[], None] = lambda: None
     journal: list[Event] = field(default_factory=list)
     retest: Any = None
     summarizer: Any = None
@@ -175,6 +176,7 @@ class Run:
             proposer=self.proposer,
             submit=self.evaluator.submit,
             record=record,
+            commit=self.commit,
             budget=Budget(self.limits, gpu_usd_per_s=self.gpu_usd_per_s, clock=self.clock),
             score=score_named(self.metric),
             seed=self.seed,

@@ -33,7 +33,12 @@ def test_a_journal_cut_at_every_boundary_and_within_lines(
             archive = Archive(read(path))
             journal.append(RunStarted(about={}))
             session = land.Run(
-                config, seed=4, archive=archive, record=journal.append, summarizer=land.Summarizer()
+                config,
+                seed=4,
+                archive=archive,
+                record=journal.write,
+                commit=journal.commit,
+                summarizer=land.Summarizer(),
             )
             return land.snapshot(session.go().archive)
 

@@ -22,7 +22,7 @@ from kbexp.events import (
 )
 from kbexp.search import Archive, RunState, best_candidate, score_named
 from kbexp.search.algorithm import request_seed
-from kbexp.search_config import AlgorithmConfig, ScoreFunction
+from kbexp.search_config import AlgorithmConfig, ScoreFunction, SearchConfig, SearchMode
 from kbexp.verdict import Status
 
 
@@ -116,8 +116,11 @@ def test_best_of_n_asks_from_the_first_kernel_alone(land: SimpleNamespace) -> No
     assert {asked.parents for asked in archive.asked.values()} == {(run.seed_kernel.id,)}
 
 
-def test_nothing_is_used_before_it_is_recorded(land: SimpleNamespace) -> None:
+@pytest.mark.parametrize("mode", ["steps", "stream"])
+def test_nothing_leaves_before_it_is_kept(land: SimpleNamespace, mode: str) -> None:
     recorded: list[Event] = []
+    kept: list[Event] = []
+    groups: list[int] = []
     faults: list[str] = []
 
     def check(truth: bool, what: str) -> None:
@@ -126,7 +129,7 @@ def test_nothing_is_used_before_it_is_recorded(land: SimpleNamespace) -> None:
 
     class Proposer(land.Mutator):  # type: ignore[name-defined, misc]
         def propose(self, request: ProposalRequest) -> Proposal:
-            seen = list(recorded)
+            seen = list(kept)
             asked = [e for e in seen if isinstance(e, ProposalAsked) and e.number == request.number]
             check(len(asked) == 1 and asked[0].seed == request.seed, "asked before recorded")
             verdicts = {e.verdict.kernel_id for e in seen if isinstance(e, VerdictReached)}
@@ -142,12 +145,11 @@ def test_nothing_is_used_before_it_is_recorded(land: SimpleNamespace) -> None:
 
     class Evaluator(land.Evaluator):  # type: ignore[name-defined, misc]
         def submit(self, kernel):  # type: ignore[no-untyped-def]
-            seen = list(recorded)
-            check(
-                isinstance(seen[-1], EvaluationBegun) and seen[-1].kernel_id == kernel.id,
-                "judged before recorded",
-            )
-            number = seen[-1].number
+            seen = list(kept)
+            begun = [e for e in seen if isinstance(e, EvaluationBegun)]
+            last = [e for e in begun if e.kernel_id == kernel.id][-1:]
+            check(bool(last), "judged before recorded")
+            number = last[0].number if last else None
             check(
                 number is None
                 or any(
@@ -157,12 +159,23 @@ def test_nothing_is_used_before_it_is_recorded(land: SimpleNamespace) -> None:
             )
             return super().submit(kernel)
 
+    def commit() -> None:
+        groups.append(len(recorded) - len(kept))
+        kept.extend(recorded[len(kept) :])
+
     run = land.Run(
-        settings(num_steps=6), record=recorded.append, proposer=Proposer(), evaluator=Evaluator()
+        settings(num_steps=6),
+        how=SearchConfig(mode=SearchMode(mode)),
+        record=recorded.append,
+        commit=commit,
+        proposer=Proposer(),
+        evaluator=Evaluator(),
     )
     run.go()
     assert len(recorded) > 60
     assert faults == []
+    assert kept == recorded
+    assert max(groups) > 1
 
 
 def test_the_journal_folds_to_the_live_state(land: SimpleNamespace) -> None:

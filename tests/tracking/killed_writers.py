@@ -1,6 +1,6 @@
 """Writers of one journal that are killed at random moments; run by test_journal.py.
 
-Each round forks a process that carries on the journal and says after every append, through a
+Each round forks a process that carries on the journal and says after every write, through a
 pipe, how far it is. It is killed with SIGKILL; what it had said must then be in the journal.
 """
 
@@ -21,7 +21,9 @@ def write(path: Path, pipe: int, number: int, rng: random.Random) -> None:
     with Journal(path) as journal:
         while True:
             source = "x" * rng.choice((10, 5_000, 400_000))
-            journal.append(EvaluationBegun(kernel_id="k", number=number, source=source))
+            journal.write(EvaluationBegun(kernel_id="k", number=number, source=source))
+            if rng.random() < 0.2:
+                journal.commit()
             os.write(pipe, b"%d\n" % number)
             number += 1
 

@@ -16,7 +16,7 @@ import pytest
 from kbexp.errors import KbexpError
 from kbexp.events import Event, ProposalAsked, StepDone
 from kbexp.tracking import Journal, read
-from kbexp.tracking.lines import encode
+from kbexp.tracking.lines import GROUP_BYTES, encode
 
 HERE = Path(__file__).parent
 
@@ -242,3 +242,80 @@ def test_a_journal_deleted_under_a_run_is_noticed(tmp_path: Path) -> None:
         path.unlink()
         with pytest.raises(KbexpError, match="it was deleted while the run"):
             journal.append(step(1))
+
+
+def test_one_commit_serves_all_that_was_written_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    synced: list[int] = []
+    fsync = os.fsync
+
+    def counting(fd: int) -> None:
+        fsync(fd)
+        synced.append(os.fstat(fd).st_size)
+
+    class Reader:
+        name = "reader"
+
+        def __init__(self) -> None:
+            self.seen: list[int] = []
+            self.news = threading.Event()
+
+        def on_event(self, event: Event) -> None:
+            assert isinstance(event, StepDone)
+            self.seen.append(event.step)
+            self.news.set()
+
+        def close(self, state: str) -> None:
+            self.news.set()
+
+    reader = Reader()
+    with Journal(path) as journal:
+        journal.subscribe(reader)
+        monkeypatch.setattr(os, "fsync", counting)
+        for number in range(5):
+            journal.write(step(number))
+            assert steps(path) == list(range(number + 1))  # What kills the process takes nothing.
+        assert synced == []
+        assert not reader.news.wait(0.05)  # What the disk may still lose, nobody is told of.
+        journal.commit()
+        journal.commit()
+        assert synced == [path.stat().st_size]
+        assert reader.news.wait(30)
+        large = ProposalAsked(number=0, parents=("p" * (GROUP_BYTES // 2),), seed=0)
+        for _ in range(4):
+            journal.write(large)
+        assert len(synced) == 4  # No more than so much waits, whoever forgets to commit.
+        monkeypatch.undo()
+        journal.write(step(5))
+    assert len(list(read(path))) == 10
+
+
+def test_what_a_power_cut_took_from_the_last_group_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    lines = [encode(step(number)) for number in range(6)]
+    whole = b"".join(lines)
+    ends = [sum(map(len, lines[:number])) for number in range(7)]
+    for first in range(ends[1], len(whole) - 1, 17):
+        for length in (1, 60, 200):  # A block of zeros, and what was written after it.
+            lost = min(first + length, len(whole))
+            path.write_bytes(whole[:first] + b"\0" * (lost - first) + whole[lost:])
+            kept = [number for number in range(6) if ends[number + 1] <= first]
+            assert steps(path) == kept
+            with Journal(path) as journal:
+                journal.append(step(9))
+            assert steps(path) == [*kept, 9]
+            assert path.read_bytes().startswith(whole[: ends[len(kept)]])
+
+
+def test_zeros_far_from_the_end_are_no_power_cut(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    filler = encode(ProposalAsked(number=0, parents=("p" * GROUP_BYTES,), seed=0))
+    text = encode(step(0)) + b"\0" * 40 + encode(step(1)) + filler
+    path.write_bytes(text)
+    with pytest.raises(KbexpError, match="Line 2 of the journal"):
+        steps(path)
+    with Journal(path), pytest.raises(KbexpError, match="Line 2 of the journal"):
+        steps(path)
+    assert path.read_bytes() == text

@@ -243,7 +243,8 @@ class Run:
             summarizer=open_summarizer(self._config, task),
             embedder=open_embedder(self._config),
             submit=lambda kernel: evaluator.submit(task, kernel),
-            record=self._record,
+            record=self._write,
+            commit=self._commit,
             budget=budget,
             score=score_named(self._config.metric),
             seed=self._config.seed,
@@ -314,11 +315,20 @@ class Run:
         return archive
 
     def _record(self, event: Event) -> None:
+        """Write an event, for good."""
+        self._write(event)
+        self._commit()
+
+    def _commit(self) -> None:
+        assert self._journal is not None
+        self._journal.commit()
+
+    def _write(self, event: Event) -> None:
         assert self._journal is not None
         billed = self._bill.due(event) if self._bill is not None else None
         for each in (billed, event):
             if each is not None:
-                self._journal.append(each)
+                self._journal.write(each)
                 self._summary.apply(each)
                 if self._proposer is not None:
                     self._proposer.apply(each)

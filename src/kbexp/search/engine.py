@@ -1,7 +1,9 @@
 """What a search in steps and one in a stream have in common: acting, taking in, ending.
 
 One thread makes all decisions. It records an event, applies it to the archive, and acts on the
-archive alone, so that a run cut anywhere goes on from its journal as if nothing had happened.
+archive alone, so that a run cut anywhere goes on from its journal as if nothing had happened. It
+goes in turns: take in all that ended, decide, have what was recorded kept, and only then send off
+what was decided on.
 """
 
 from __future__ import annotations
@@ -57,6 +59,7 @@ class Engine(ABC):
     submit: Submit
     retest: Submit
     record: Callable[[Event], None]
+    commit: Callable[[], None]
     budget: Budget
     score: Score
     seed: int
@@ -87,17 +90,21 @@ class Engine(ABC):
             self._recall(self.archive.held.values())
             while not stop.is_set():
                 self._advance()
+                self.commit()
+                self.flying.launch()
                 if (reason := self.finished()) is not None:
                     return self._end(RunState.COMPLETE, reason, stop)
-                if (done := self.flying.next(POLL_S)) is not None:
+                done = self.flying.next(POLL_S)
+                while done is not None:
                     self.take(done)
+                    done = self.flying.next(0)
             return self._end(RunState.STOPPED, "The run was asked to stop.", stop)
         except Paused as paused:
             return self._end(RunState.STOPPED, str(paused), stop, paused.error)
         except KbexpError as error:
             return self._end(RunState.FAILED, str(error), stop, error)
         finally:
-            self.flying.cancel_evaluations()
+            self.flying.call_off()
 
     def _advance(self) -> None:
         if self.budget.out_of_time() is not None:
@@ -290,7 +297,7 @@ class Engine(ABC):
         the evaluator's own limits end them. An infrastructure error that comes now may be the
         cancelling's own doing; it is left out, so that the kernel is judged when the run goes on.
         """
-        self.flying.cancel_evaluations()
+        self.flying.call_off()
         deadline = time.monotonic() + self.grace_s
         while not self.flying.empty:
             patient = state is RunState.COMPLETE and self.flying.evaluations and not stop.is_set()
@@ -307,6 +314,7 @@ class Engine(ABC):
                     self.do(VerdictReached(verdict=done.verdict()))
             except (ModelUnavailable, EvaluatorUnavailable, TaskError):
                 continue
+        self.commit()
         return Outcome(state, reason, self.archive, error)
 
     @property

@@ -119,7 +119,11 @@ Done = Answered | Summarized | Judged
 
 
 class InFlight:
-    """The calls and evaluations under way; used from one thread only."""
+    """The calls and evaluations under way; used from one thread only.
+
+    What is asked for counts as under way at once, and leaves this process with the next `launch`:
+    what led to it is on the disk by then.
+    """
 
     def __init__(
         self,
@@ -132,7 +136,9 @@ class InFlight:
         self._embedder = embedder
         self._done: queue.SimpleQueue[Done] = queue.SimpleQueue()
         self._calls: set[int] = set()
-        self._evaluations: dict[str, Future[Verdict]] = {}
+        self._evaluations: dict[str, Future[Verdict] | None] = {}
+        self._ready: list[tuple[Callable[[], object], Callable[[], object]]] = []
+        """What the next launch sends, each with what to do where it is never sent."""
         self.summaries = 0
 
     @property
@@ -155,7 +161,7 @@ class InFlight:
         return kernel_id in self._evaluations
 
     def call(self, request: ProposalRequest) -> None:
-        """Ask the model on a new thread, and there also where its kernel lies."""
+        """Have the model asked on a new thread, and there also where its kernel lies."""
         future: Future[Proposal] = Future()
 
         def ask() -> None:
@@ -163,10 +169,11 @@ class InFlight:
             self._done.put(Answered(request, future, self._vector(future)))
 
         self._calls.add(request.number)
-        threading.Thread(target=ask, name=f"proposal-{request.number}", daemon=True).start()
+        thread = threading.Thread(target=ask, name=f"proposal-{request.number}", daemon=True)
+        self._ready.append((thread.start, lambda: self._calls.discard(request.number)))
 
     def summarize(self, number: int, previous: str, fresh: Sequence[Candidate], seed: int) -> None:
-        """Ask for a summary on a new thread."""
+        """Have a summary asked for on a new thread."""
         summarizer = self._summarizer
         assert summarizer is not None
         future: Future[Summary] = Future()
@@ -177,17 +184,41 @@ class InFlight:
             self._done.put(Summarized(number, covers, future))
 
         self.summaries += 1
-        threading.Thread(target=ask, name=f"summary-{number}", daemon=True).start()
+        thread = threading.Thread(target=ask, name=f"summary-{number}", daemon=True)
+        self._ready.append((thread.start, self._end_summary))
 
     def evaluate(self, submit: Submit, kernel: Kernel) -> None:
-        """Hand a kernel to the evaluator; what `submit` raises comes back as what it ended in."""
-        try:
-            future = submit(kernel)
-        except Exception as error:
-            future = Future()
-            future.set_exception(error)
-        self._evaluations[kernel.id] = future
-        future.add_done_callback(lambda done: self._done.put(Judged(kernel.id, done)))
+        """Have a kernel handed to the evaluator; what `submit` raises is what it ended in."""
+
+        def hand_over() -> None:
+            try:
+                future = submit(kernel)
+            except Exception as error:
+                future = Future()
+                future.set_exception(error)
+            self._evaluations[kernel.id] = future
+            future.add_done_callback(lambda done: self._done.put(Judged(kernel.id, done)))
+
+        self._evaluations[kernel.id] = None
+        self._ready.append((hand_over, lambda: self._evaluations.pop(kernel.id)))
+
+    def launch(self) -> None:
+        """Send off all that was asked for since the last launch, in its order."""
+        ready, self._ready = self._ready, []
+        for send, _ in ready:
+            send()
+
+    def call_off(self) -> None:
+        """Forget what was asked for and not sent; have every evaluation given up.
+
+        One that is already running may go on.
+        """
+        ready, self._ready = self._ready, []
+        for _, forget in ready:
+            forget()
+        for future in list(self._evaluations.values()):
+            if future is not None:
+                future.cancel()
 
     def next(self, timeout_s: float) -> Done | None:
         """Return the next thing that ended, or None where nothing did within the time."""
@@ -199,15 +230,13 @@ class InFlight:
             case Answered():
                 self._calls.discard(done.request.number)
             case Summarized():
-                self.summaries -= 1
+                self._end_summary()
             case Judged():
                 del self._evaluations[done.kernel_id]
         return done
 
-    def cancel_evaluations(self) -> None:
-        """Ask for every evaluation to be given up; one that is already running may go on."""
-        for future in list(self._evaluations.values()):
-            future.cancel()
+    def _end_summary(self) -> None:
+        self.summaries -= 1
 
     def _vector(self, future: Future[Proposal]) -> Vector | Exception | None:
         """Ask where a proposal's kernel lies; whatever that raises is the answer."""

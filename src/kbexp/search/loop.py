@@ -35,6 +35,7 @@ def search(
     proposer: Proposer,
     submit: Submit,
     record: Callable[[Event], None],
+    commit: Callable[[], None] = lambda: None,
     budget: Budget,
     score: Score,
     seed: int,
@@ -53,7 +54,9 @@ def search(
     - `submit` hands a kernel to the evaluator and returns at once; its future gives the verdict.
       Several kernels are handed over at once. A future that is cancelled before its evaluation
       has begun must not run; one that runs should be marked as running, and may end early.
-    - `record` writes one event to the journal before the event is used; only this thread calls it.
+    - `record` writes one event to the journal before the event is used, so that it outlives this
+      process, and `commit` has all that was recorded outlive the machine. It is called before a
+      request is sent or a kernel handed over, and at the end; only this thread calls both.
     - `seed` is the run's: every request has a seed that follows from it and the request's number.
     - `archive` is what an earlier session of the same run came to, from `new_archive`.
     - `retest` judges on purpose a kernel that has a verdict, with fresh inputs; it is `submit`
@@ -87,6 +90,7 @@ def search(
         submit=submit,
         retest=retest or submit,
         record=record,
+        commit=commit,
         budget=budget,
         score=score,
         seed=seed,

@@ -1,4 +1,9 @@
-"""The append-only record of a run: one JSON object a line, on the disk before it is used."""
+"""The append-only record of a run: one JSON object a line, on the disk before it is used.
+
+A line is handed to the system before anything acts on it: that outlives this process, however it is
+killed. `commit` has it outlive the machine too. One `commit` serves every line written before it,
+and comes before anything that follows from them leaves this process.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,7 @@ from typing import Self
 from kbexp.errors import KbexpError
 from kbexp.events import Event, RunEnded, RunStarted
 from kbexp.tracking.follow import Follower, Tracker
-from kbexp.tracking.lines import encode, read, torn
+from kbexp.tracking.lines import GROUP_BYTES, encode, first_zero, read, torn
 
 __all__ = ["Journal", "read"]
 
@@ -23,8 +28,9 @@ __all__ = ["Journal", "read"]
 class Journal:
     """A run's journal, open for writing by this process alone; a context manager.
 
-    An existing file is carried on with, and a torn last line cut off. `append` may be called from
-    several threads. A child that this process forks does not keep the journal.
+    An existing file is carried on with, and a torn last line cut off. `append`, `write` and
+    `commit` may be called from several threads. A child that this process forks does not keep the
+    journal.
     Raises KbexpError where the file cannot be opened or another process writes it.
     """
 
@@ -42,7 +48,7 @@ class Journal:
             raise self._error("cannot be opened", error) from error
         try:
             _claim(self._fd, self.path)
-            self._size = _mend(self._fd, self.path)
+            self._size = self._committed = _mend(self._fd, self.path)
             _sync_folder(self.path.parent)
         except OSError as error:
             os.close(self._fd)
@@ -55,6 +61,14 @@ class Journal:
     def append(self, event: Event) -> None:
         """Write the event; when this returns it is on the disk.
 
+        Raises KbexpError where it could not be written, or not kept.
+        """
+        self.write(event)
+        self.commit()
+
+    def write(self, event: Event) -> None:
+        """Write the event; when this returns it outlives this process, but not yet the machine.
+
         Raises KbexpError where it could not be written: the file is then as it was before.
         """
         line = encode(event)
@@ -62,6 +76,9 @@ class Journal:
             if self._fd < 0:
                 raise KbexpError(f"The journal {self.path} is closed; nothing can be added to it.")
             try:
+                waiting = self._size - self._committed
+                if waiting and waiting + len(line) > GROUP_BYTES:
+                    self._sync()
                 self._write(line)
             except OSError as error:
                 raise self._error("cannot be written", error) from error
@@ -70,13 +87,25 @@ class Journal:
                 self._state = "interrupted"
             elif isinstance(event, RunEnded):
                 self._state = event.state
-            for follower in self._followers:
-                follower.extend(self._size)
+
+    def commit(self) -> None:
+        """Put all that was written on the disk, and let the trackers have it.
+
+        Raises KbexpError where the disk does not take it: what was written since the last commit
+        may then not outlive the machine.
+        """
+        with self._lock:
+            if self._fd < 0 or self._committed == self._size:
+                return
+            try:
+                self._sync()
+            except OSError as error:
+                raise self._error("cannot be written", error) from error
 
     def subscribe(self, tracker: Tracker) -> None:
         """Let the tracker read this journal from its first line on, in a thread of its own."""
         with self._lock:
-            follower = Follower(self.path, tracker, self._size)
+            follower = Follower(self.path, tracker, self._committed)
             self._followers.append(follower)
 
     def close(self) -> None:
@@ -84,6 +113,8 @@ class Journal:
         with self._lock:
             if self._fd < 0:
                 return
+            with contextlib.suppress(OSError):
+                self._sync()
             fd, self._fd = self._fd, -1
             followers, self._followers = self._followers, []
         _open_journals.discard(self)
@@ -102,18 +133,24 @@ class Journal:
         self.close()
 
     def _write(self, line: bytes) -> None:
-        """Put the line on the disk whole, or leave the file as it was."""
+        """Hand the line to the system whole, or leave the file as it was."""
         if os.fstat(self._fd).st_nlink == 0:
             raise FileNotFoundError(2, "it was deleted while the run was going on")
         try:
             rest = memoryview(line)
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
-            os.fsync(self._fd)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, self._size)
             raise
+
+    def _sync(self) -> None:
+        """Have the disk keep what was written; the trackers see nothing that could be lost yet."""
+        os.fsync(self._fd)
+        self._committed = self._size
+        for follower in self._followers:
+            follower.extend(self._size)
 
     def _error(self, what: str, error: OSError) -> KbexpError:
         why = error.strerror or str(error)
@@ -152,21 +189,28 @@ def _claim(fd: int, path: Path) -> None:
 
 
 def _mend(fd: int, path: Path) -> int:
-    """Cut a torn last line off and return the size in bytes; nothing before it is touched."""
+    """Cut off what was not written whole and return the size in bytes; the rest is not touched."""
     size = os.fstat(fd).st_size
     if size == 0:
         return 0
     with mmap.mmap(fd, size, access=mmap.ACCESS_READ) as view:
+        if (zero := first_zero(view)) is not None:
+            end = view.rfind(b"\n", 0, zero) + 1
+            return _cut(fd, end)
         start = view.rfind(b"\n", 0, size - 1) + 1
         line = view[start:]
     if torn(line):
-        os.ftruncate(fd, start)
-        os.fsync(fd)
-        return start
+        return _cut(fd, start)
     if not line.endswith(b"\n"):
         os.write(fd, b"\n")
         os.fsync(fd)
         return size + 1
+    return size
+
+
+def _cut(fd: int, size: int) -> int:
+    os.ftruncate(fd, size)
+    os.fsync(fd)
     return size
 
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from kbexp.errors import KbexpError
 from kbexp.events import Event, from_record, to_record
+
+GROUP_BYTES = 1 << 20
+"""How much of a journal, at most, waits for the disk at once, if it is more than one line.
+
+After a power cut any of the disk's blocks in it may hold zeros in place of what was written.
+"""
 
 
 def encode(event: Event) -> bytes:
@@ -44,15 +51,20 @@ def decode(line: bytes) -> Event:
 def read(path: Path | str) -> Iterator[Event]:
     """Yield a journal's events, but for a last line that is torn or still being written.
 
-    Raises KbexpError where the file cannot be read, and where a line before the last is bad.
+    Where a power cut left zeros near the end it ends before them. Raises KbexpError where the file
+    cannot be read, and where a line before the last is bad.
     """
     path = Path(path)
     try:
         with path.open("rb") as file:
-            number, line = 0, b""
+            number, line, start = 0, b"", 0
             for following in file:
                 if number:
+                    zero = line.find(b"\0")
+                    if zero >= 0 and start + zero >= path.stat().st_size - GROUP_BYTES:
+                        return
                     yield _event(path, number, line)
+                    start += len(line)
                 number, line = number + 1, following
             if number and not torn(line):
                 yield _event(path, number, line)
@@ -67,6 +79,12 @@ def torn(line: bytes) -> bool:
     except ValueError:
         return True
     return False
+
+
+def first_zero(view: mmap.mmap) -> int | None:
+    """Return where the zeros begin that a power cut left in a journal's last group, if it did."""
+    at = view.find(b"\0", max(0, len(view) - GROUP_BYTES))
+    return None if at < 0 else at
 
 
 def _event(path: Path, number: int, line: bytes) -> Event:

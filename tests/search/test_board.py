@@ -108,6 +108,17 @@ def test_the_first_by_passes_are_the_first_by_a_sort(
     assert first_of(np.arange(len(values)), count, keys) == expected
 
 
+@pytest.mark.parametrize("distinct", [1, 2, 40, 10**6])
+@pytest.mark.parametrize("count", [1, 7, 16, 300])
+def test_the_first_of_many_are_the_first_by_a_sort(distinct: int, count: int) -> None:
+    rng = np.random.default_rng(distinct + count)
+    columns = [rng.integers(0, distinct, 20_000).astype(np.float64) for _ in range(2)]
+    keys = (*columns, np.arange(20_000, dtype=np.float64))
+    pool = np.flatnonzero(rng.random(20_000) < 0.75)
+    order = np.lexsort([-key[pool] for key in reversed(keys)])
+    assert first_of(pool, count, keys) == pool[order][:count].tolist()
+
+
 def test_ucb_prefers_what_is_little_known() -> None:
     """Worked by hand: n = 10, 1 and 1, total 12, ln 13 = 2.565, range 1; c = 0.2."""
     well_known = ([(GOOD, 2.0)], 9)  # 2.0 + 0.2·0.506 → 2.0

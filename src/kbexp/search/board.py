@@ -30,6 +30,9 @@ from kbexp.search.score import Score
 from kbexp.search_config import ScoreFunction
 from kbexp.verdict import Verdict
 
+GROUP = 256
+"""Values of a group of which only the largest is looked at first."""
+
 Floats = npt.NDArray[np.float64]
 Orders = npt.NDArray[np.intp]
 
@@ -65,9 +68,13 @@ class Board:
         self._mean = np.zeros(64)
         self._spread = np.zeros(64)
         self._judgements = np.zeros(64)
-        self._correct = np.zeros(64)
+        self._known = np.zeros(64, np.bool_)
+        """True for a candidate that has a score."""
+        self._correct = np.zeros(64, np.bool_)
         self._freshness = np.zeros(64)
         """One less for every proposal that was asked: fewer come first among equals."""
+        self._doubt = np.ones(64)
+        """1/√n of a candidate, where n counts its verdicts and the proposals asked from it."""
         self._last_asked = np.full(64, -1.0)
         self._ages = np.arange(64, dtype=np.float64)
         self._best_few: tuple[int, list[int]] | None = None
@@ -102,6 +109,7 @@ class Board:
             order = archive.candidates[asked.parents[0]].order
             self._freshness[order] -= 1
             self._last_asked[order] = self.numbers
+            self._count(order)
             self.numbers += 1
 
     def candidate(self, order: int) -> Candidate:
@@ -121,16 +129,16 @@ class Board:
     ) -> list[int]:
         """Return the orders of the `count` best that have a score; `c` weighs `ucb`'s bonus."""
         rows = slice(0, self.rows)
-        correct = np.flatnonzero(self._correct[rows])
-        known = pool = np.flatnonzero(self._judgements[rows])
-        if len(correct) >= count:
-            pool = correct
         if function is ScoreFunction.ucb:
-            priority = self._ucb(known, c)
+            priority = self._ucb(c)
         else:
             priority = self._mean if function is ScoreFunction.mean else self._ages
-        keys = (self._correct, priority, self._freshness, self._ages)
-        return first_of(pool, count, keys[1:] if pool is correct else keys)
+        keys: tuple[Floats, ...] = (priority, self._freshness, self._ages)
+        pool = np.flatnonzero(self._correct[rows])
+        if len(pool) < count:
+            pool = np.flatnonzero(self._known[rows])
+            keys = (self._correct.astype(np.float64), *keys)
+        return first_of(pool, count, keys)
 
     def top_correct(self, count: int) -> list[int]:
         """Return the orders of the `count` correct ones of highest mean score, the newest first."""
@@ -178,14 +186,21 @@ class Board:
         wanted = near[self._judgements[near] < samples]
         return first_of(wanted, count, (mean, -self._ages))
 
-    def _ucb(self, known: Orders, c: float) -> Floats:
-        mean = self._mean
-        if not known.size:
+    def _ucb(self, c: float) -> Floats:
+        rows = slice(0, self.rows)
+        mean, known = self._mean[rows], self._known[rows]
+        if not known.any():
             return mean
-        low, high = float(mean[known].min()), float(mean[known].max())
-        seen = self._judgements - self._freshness
-        bonus = c * np.sqrt(math.log(float(seen[known].sum()) + 1) / np.maximum(seen, 1.0))
-        return np.clip(mean + bonus * (high - low), low, high)
+        low = float(mean.min(where=known, initial=math.inf))
+        high = float(mean.max(where=known, initial=-math.inf))
+        seen = self._judgements[rows] - self._freshness[rows]
+        weight = c * math.sqrt(math.log(float(seen.sum(where=known)) + 1)) * (high - low)
+        return np.clip(mean + weight * self._doubt[rows], low, high)
+
+    def _count(self, order: int) -> None:
+        self._known[order] = self._judgements[order] > 0
+        seen = float(self._judgements[order] - self._freshness[order])
+        self._doubt[order] = 1 / math.sqrt(max(seen, 1.0))
 
     def _measure(self, candidate: Candidate) -> None:
         """Make the figures of a candidate anew."""
@@ -193,6 +208,7 @@ class Board:
         mean = mean_score(candidate, self.score)
         was_failure = self._judgements[order] > 0 and not self._correct[order]
         self._judgements[order] = len(verdicts)
+        self._count(order)
         self._mean[order] = mean or 0.0
         self._correct[order] = any(verdict.correct for verdict in verdicts)
         if not self._beside_the_best(order):
@@ -216,9 +232,10 @@ class Board:
         return not self._correct[order] or (last is not None and self.mean(order) < self.mean(last))
 
     def _grow(self) -> None:
-        for name in ("_mean", "_spread", "_judgements", "_correct", "_freshness"):
+        for name in ("_mean", "_spread", "_judgements", "_known", "_correct", "_freshness"):
             column = getattr(self, name)
-            setattr(self, name, np.concatenate([column, np.zeros(len(column))]))
+            setattr(self, name, np.concatenate([column, np.zeros_like(column)]))
+        self._doubt = np.concatenate([self._doubt, np.ones_like(self._doubt)])
         self._last_asked = np.concatenate([self._last_asked, np.full(len(self._last_asked), -1.0)])
         self._ages = np.arange(len(self._mean), dtype=np.float64)
 
@@ -235,7 +252,7 @@ def first_of(pool: Orders, count: int, keys: Sequence[Floats]) -> list[int]:
         if len(pool) <= wanted or wanted <= 0:
             break
         values = key[pool]
-        last = np.partition(values, len(values) - wanted)[len(values) - wanted]
+        last = _largest(values, wanted)
         above = pool[values > last]
         chosen.append(above)
         wanted -= len(above)
@@ -243,6 +260,22 @@ def first_of(pool: Orders, count: int, keys: Sequence[Floats]) -> list[int]:
     rows = np.concatenate([*chosen, pool[: max(wanted, 0)]])
     order = np.lexsort([-key[rows] for key in reversed(keys)])
     return [int(row) for row in rows[order]]
+
+
+def _largest(values: Floats, place: int) -> float:
+    """Return the value that comes at a place, counted from 1, from the largest down.
+
+    Of many values, some of each group's largest bound it from below, so that few are left to be
+    put in order; where many are equal to the largest of all, none is.
+    """
+    groups = len(values) // GROUP
+    if groups >= place:
+        heads = values[: groups * GROUP].reshape(GROUP, groups).max(axis=0)
+        bound = np.partition(heads, groups - place)[groups - place]
+        if bound == values.max():
+            return float(bound)
+        values = values[values >= bound]
+    return float(np.partition(values, len(values) - place)[len(values) - place])
 
 
 def _relative_spread(verdicts: Sequence[Verdict]) -> float:

@@ -9,7 +9,7 @@ try:
     from omegaconf import DictConfig
 
     from kbexp.app import configuration, explain
-    from kbexp.config import CheckConfig
+    from kbexp.script_config import CheckConfig
 except ModuleNotFoundError as missing:
     print(
         f"{missing.name} is not installed for this Python: run `make setup`, then use "

@@ -9,7 +9,7 @@ try:
     from omegaconf import DictConfig
 
     from kbexp.app import configuration, explain
-    from kbexp.config import DeployConfig
+    from kbexp.script_config import DeployConfig
 except ModuleNotFoundError as missing:
     print(
         f"{missing.name} is not installed for this Python: run `make setup`, then use "

@@ -16,9 +16,6 @@ from omegaconf.errors import OmegaConfBaseException
 from kbexp.app import configuration
 from kbexp.app.configuration import GROUPS, choices, path_part, telling_first, typed
 from kbexp.config import (
-    CheckConfig,
-    DeployConfig,
-    EvaluateConfig,
     EvaluatorConfig,
     Policy,
     Provider,
@@ -26,6 +23,7 @@ from kbexp.config import (
     SizeClass,
 )
 from kbexp.errors import KbexpError
+from kbexp.script_config import CheckConfig, DeployConfig, EvaluateConfig
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 

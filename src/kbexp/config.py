@@ -222,6 +222,13 @@ class FaultyTasks(StrEnum):
     refuse = "refuse"
 
 
+class Profile(StrEnum):
+    """What takes a profile of a correct kernel once it was timed; `none` takes none."""
+
+    none = "none"
+    torch = "torch"
+
+
 @dataclass
 class EvaluatorConfig:
     """How a kernel is judged.
@@ -233,6 +240,7 @@ class EvaluatorConfig:
     Where the device counts its energy, the kernel is then called alone for `energy_s` seconds.
     `policy` says what is rejected for how it is written, before it runs. Where zeros, a constant
     or an input pass as a task's answer, `faulty_tasks` has every verdict say so, or ends the run.
+    `profile` says what a model is told of where a kernel's time goes.
     """
 
     name: str = "???"
@@ -250,6 +258,7 @@ class EvaluatorConfig:
     isolation: Isolation = Isolation.auto
     policy: Policy = Policy.any
     faulty_tasks: FaultyTasks = FaultyTasks.mark
+    profile: Profile = Profile.none
     cache: bool = True
     cache_dir: str | None = None
 
@@ -362,39 +371,3 @@ class RunConfig:
     project: str = "kbexp"
     run_name: str | None = None
     verbose: bool = False
-
-
-@dataclass
-class EvaluateConfig:
-    """Judging kernels by hand: `kernel` is a file, a pattern such as `found/*.py`, or a list."""
-
-    gpu: GpuConfig = field(default_factory=GpuConfig)
-    task: TaskConfig = field(default_factory=TaskConfig)
-    evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)
-    kernel: Any = "???"
-
-
-@dataclass
-class CheckConfig:
-    """Three evaluations of a task's own reference: does this device judge, how fast, how dear?"""
-
-    gpu: GpuConfig = field(default_factory=GpuConfig)
-    task: TaskConfig = field(default_factory=TaskConfig)
-    evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)
-
-
-class DeployAction(StrEnum):
-    """What to do with the deployed app of a rented device; `list` looks at those of all."""
-
-    deploy = "deploy"
-    stop = "stop"
-    list = "list"
-
-
-@dataclass
-class DeployConfig:
-    """An app that outlives runs, so that its containers may still be warm for the next one."""
-
-    gpu: GpuConfig = field(default_factory=GpuConfig)
-    evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)
-    action: DeployAction = DeployAction.deploy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,6 +61,40 @@ class Phases:
     timing_s: float = 0.0
 
 
+MAX_PROFILE_ROWS = 10
+"""The most rows of a profile, those that took longest."""
+
+MAX_PROFILE_NAME = 100
+"""The most characters of a name in a profile."""
+
+_UNUSUAL = re.compile(r"[^A-Za-z0-9_:., ()\[\]*&~+=/-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRow:
+    """An operator, or a kernel on the device, in a profile: its own time in one call of `forward`.
+
+    All of it is what a kernel's own process said, and may be made up. Make one with `profile_row`.
+    """
+
+    name: str
+    on_device: bool
+    ms: float
+    times: float
+
+
+def profile_row(name: object, on_device: object, ms: float, times: float) -> ProfileRow:
+    """Return a row with its name cut and in plain characters; raises ValueError for bad figures.
+
+    A C++ template's angle brackets become square ones: no name can hold markup.
+    """
+    if not (0 <= ms < math.inf and 0 <= times < math.inf):
+        raise ValueError("a profile's figures are not numbers from 0 up")
+    plain = str(name)[: 4 * MAX_PROFILE_NAME].replace("<", "[").replace(">", "]")
+    plain = " ".join(_UNUSUAL.sub("?", plain).split())[:MAX_PROFILE_NAME]
+    return ProfileRow(plain or "?", on_device is True, float(ms), float(times))
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The outcome of one evaluation; plain data that crosses processes and machines as JSON.
@@ -69,7 +104,8 @@ class Verdict:
     never interpreted. `facts` is a JSON object with what the kernel's text says about itself: the
     library's operators that it calls, kernels of its own, what is suspicious. Times are
     milliseconds for one call of `forward`; `speedup` is the reference's time over the kernel's.
-    `environment` says on what it was measured.
+    `environment` says on what it was measured. `profile` is where the kernel's process says that
+    its time goes: untrusted as `log` is, and part of no figure.
     """
 
     kernel_id: str
@@ -87,6 +123,7 @@ class Verdict:
     phases: Phases = Phases()
     environment: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    profile: tuple[ProfileRow, ...] = ()
 
     @property
     def correct(self) -> bool:
@@ -117,6 +154,8 @@ class Verdict:
             "environment": dict(self.environment),
             "facts": dict(self.facts),
         }
+        if self.profile:
+            record["profile"] = profile_record(self.profile)
         return record
 
     @classmethod
@@ -144,7 +183,26 @@ class Verdict:
             ),
             environment=_shared(tuple((str(k), str(v)) for k, v in record["environment"].items())),
             facts=dict(record.get("facts") or {}),
+            profile=profile_of(record.get("profile")),
         )
+
+
+def profile_record(profile: tuple[ProfileRow, ...]) -> list[Record]:
+    """Return a profile as JSON."""
+    return [
+        {"name": row.name, "on_device": row.on_device, "ms": row.ms, "times": row.times}
+        for row in profile
+    ]
+
+
+def profile_of(record: Any) -> tuple[ProfileRow, ...]:
+    """Read what `profile_record` wrote, bounded and cleaned; raises as `from_record` does."""
+    if not record:
+        return ()
+    return tuple(
+        profile_row(row["name"], row["on_device"], float(row["ms"]), float(row["times"]))
+        for row in list(record)[:MAX_PROFILE_ROWS]
+    )
 
 
 @functools.lru_cache(maxsize=64)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from kbexp.app.configuration import typed
 from kbexp.app.first import first_kernel
-from kbexp.config import CheckConfig
 from kbexp.errors import EvaluatorUnavailable
+from kbexp.script_config import CheckConfig
 from kbexp.tracking.text import one_line
 from kbexp.verdict import Verdict
 

@@ -12,7 +12,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
 
-from kbexp import config
+from kbexp import config, script_config
 from kbexp.errors import KbexpError
 from kbexp.search_config import AlgorithmConfig
 
@@ -35,14 +35,18 @@ LONGEST_PART = 80
 
 ROOTS: dict[str, type] = {
     "_config": config.RunConfig,
-    "_evaluate": config.EvaluateConfig,
-    "_check": config.CheckConfig,
-    "_deploy": config.DeployConfig,
+    "_evaluate": script_config.EvaluateConfig,
+    "_check": script_config.CheckConfig,
+    "_deploy": script_config.DeployConfig,
 }
 """What a program can be told, by the name that its own file begins with."""
 
 Schema = TypeVar(
-    "Schema", config.RunConfig, config.EvaluateConfig, config.CheckConfig, config.DeployConfig
+    "Schema",
+    config.RunConfig,
+    script_config.EvaluateConfig,
+    script_config.CheckConfig,
+    script_config.DeployConfig,
 )
 
 

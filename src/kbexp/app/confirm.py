@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from threading import Event as Flag
 from typing import TYPE_CHECKING, Any
 
-from kbexp.config import ConfirmConfig, ConfirmEvaluatorConfig, EvaluatorConfig, RunConfig
+from kbexp.config import ConfirmConfig, ConfirmEvaluatorConfig, EvaluatorConfig, Profile, RunConfig
 from kbexp.errors import EvaluatorUnavailable, KbexpError
 from kbexp.events import ConfirmationBegun, Confirmed, Event
 from kbexp.kernel import Kernel
@@ -64,6 +64,7 @@ def confirm_settings(own: EvaluatorConfig, given: ConfirmEvaluatorConfig) -> Eva
         "max_pairs": 2 * own.max_pairs,
         "target_width": own.target_width / 2,
         "timing_s": 2 * own.timing_s,
+        "profile": Profile.none,  # Nothing is asked of a model after the search.
     }
     chosen = {**notch, **{k: v for k, v in asdict(given).items() if v is not None}}
     chosen["max_pairs"] = max(chosen["min_pairs"], chosen["max_pairs"])

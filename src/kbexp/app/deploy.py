@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from kbexp.app.configuration import typed
-from kbexp.config import DeployAction, DeployConfig, Provider
+from kbexp.config import Provider
 from kbexp.errors import KbexpError
+from kbexp.script_config import DeployAction, DeployConfig
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from kbexp.app.configuration import typed
 from kbexp.app.standalone import kernel_text
-from kbexp.config import EvaluateConfig
 from kbexp.errors import KbexpError
 from kbexp.kernel import Kernel
+from kbexp.script_config import EvaluateConfig
 from kbexp.summary import finite
 
 if TYPE_CHECKING:

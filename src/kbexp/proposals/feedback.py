@@ -20,6 +20,9 @@ _BOOKKEEPING = (
 _LITTLE_LEFT = 0.85
 """A share of the bound above which nothing worth the trouble is left."""
 
+_MAX_ROWS = 6
+"""Rows of a profile that a model is shown."""
+
 _HEADLINES = {
     Status.CORRECT: "Success: the kernel is correct.",
     Status.INCORRECT: "Correctness failure: the kernel ran, and its output is wrong.",
@@ -88,7 +91,26 @@ def _performance(verdict: Verdict) -> list[str]:
     ]
     if metrics:
         parts.append("Measured: " + ", ".join(metrics[:_MAX_METRICS]) + ".")
-    return parts
+    return parts + _profile(verdict)
+
+
+def _profile(verdict: Verdict) -> list[str]:
+    """Say where the time of a call goes, as the kernel's own process was told by torch."""
+    rows = verdict.profile[:_MAX_ROWS]
+    if not rows:
+        return []
+    what = "kernels on the device" if any(row.on_device for row in rows) else "operators"
+    whole = math.fsum(row.ms for row in verdict.profile)
+    said = [
+        f"- {row.name}: {row.ms:.4g} ms ({row.ms / whole if whole else 0.0:.0%}), "
+        f"{row.times:.4g} times"
+        for row in rows
+    ]
+    return [
+        f"Where the time of one call goes, by a profile of its {what} (taken apart from the timing, "
+        "and slower; names as they stand in the kernel and its libraries):",
+        *said,
+    ]
 
 
 def _meaning(speedup: Interval) -> str:

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kbexp.verdict import Phase, Status
+from kbexp.verdict import Phase, ProfileRow, Status
 from kbexp.worker.arena import Arena
 from kbexp.worker.clocks import Neighbours
 from kbexp.worker.examination import Examination
@@ -104,6 +104,17 @@ class Caller:
     def can_renew(self) -> bool:
         """True where inputs can be made that are new as a whole."""
         return self._feed(self._kernel).can_renew
+
+    def profiled(self, calls: int) -> tuple[ProfileRow, ...]:
+        """Ask the kernel's runner where its time goes in so many calls; believe nothing of it."""
+        side = self._kernel
+        slots = self._slots(side, calls)
+        for slot in slots:
+            self._feed(side).freshen(slot)
+        self._lending.settle()
+        side.let_go()
+        side.tell({"profile": slots})
+        return side.expect(Kind.PROFILED).profile
 
     def on_trials(self, trials: list[Trial]) -> Block:
         """Call the kernel on the inputs of trials, in their order, and check every output."""

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
-from kbexp.config import EvaluatorConfig
-from kbexp.verdict import Phase, Status
+from kbexp.config import EvaluatorConfig, Profile
+from kbexp.verdict import Phase, ProfileRow, Status
 from kbexp.worker.calling import CHECKED_SHARE, FLUSH_BYTES, Block, Caller, flush_time_ms
 from kbexp.worker.clocks import CHARGED_SHARE, Agreement, Clock, compare_clocks
 from kbexp.worker.conditions import Conditions
@@ -18,6 +18,7 @@ from kbexp.worker.examination import Examination
 from kbexp.worker.memory import Lending, slots_for
 from kbexp.worker.outcome import Outcome, Stop
 from kbexp.worker.problems import new_seed, varied_trial
+from kbexp.worker.profile import PROFILE_CALLS, PROFILE_LIMIT_S
 from kbexp.worker.reference import Problem
 from kbexp.worker.report import Kind
 from kbexp.worker.side import Side
@@ -91,6 +92,8 @@ class Judgement:
                     kernel_ns = self._check_correctness()
             timing_started = time.monotonic()
             outcome = self._time(kernel_ns)
+            if self._settings.profile == Profile.torch:
+                outcome = replace(outcome, profile=self._profile())
         except Stop as stop:
             outcome = stop.outcome
         ended = time.monotonic()
@@ -198,6 +201,18 @@ class Judgement:
             },
             conditions=conditions,
         )
+
+    def _profile(self) -> tuple[ProfileRow, ...]:
+        """Have the kernel profiled, now that nothing is left to be measured.
+
+        Whatever its process does meanwhile, the figures stand: the worst is that there is no
+        profile.
+        """
+        self._kernel.enter(Phase.TIMING, min(PROFILE_LIMIT_S, self._settings.run_timeout_s))
+        try:
+            return self._caller.profiled(PROFILE_CALLS)
+        except Stop:
+            return ()
 
     def _settle_calls(self, kernel_ns: int) -> int:
         """Return how many calls a block has, for a kernel that takes about so long."""

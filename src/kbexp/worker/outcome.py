@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from kbexp.verdict import Interval, Phase, Status
+from kbexp.verdict import Interval, Phase, ProfileRow, Status, profile_of
 from kbexp.worker.work import Work
 
 
@@ -33,6 +33,7 @@ class Outcome:
     conditions: Mapping[str, str] = field(default_factory=dict)
     correctness_s: float = 0.0
     timing_s: float = 0.0
+    profile: tuple[ProfileRow, ...] = ()
 
     def on(self, work: Work | None) -> Outcome:
         """Return the outcome with the task's work beside its times, where it has both."""
@@ -62,6 +63,7 @@ class Outcome:
                 "status": Status(record["status"]),
                 "phase": Phase(record["phase"]),
                 "reasons": tuple(record["reasons"]),
+                "profile": profile_of(record["profile"]),
             }
         )
 

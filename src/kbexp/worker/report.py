@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from enum import IntEnum
 
+from kbexp.verdict import MAX_PROFILE_NAME, MAX_PROFILE_ROWS, ProfileRow, profile_row
 from kbexp.worker.wire import Closed, read_exactly
 
 HEADER = struct.Struct("<IBI")
@@ -22,6 +23,8 @@ MAX_LEAVES = 16
 MAX_DIMS = 8
 LEAF = struct.Struct(f"<BB{MAX_DIMS}q")
 LEAVES = struct.Struct("<B")
+ROWS = struct.Struct("<B")
+ROW = struct.Struct(f"<Bdd{MAX_PROFILE_NAME}s")
 
 DTYPES = (
     "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8",
@@ -38,6 +41,7 @@ class Kind(IntEnum):
     LAYOUT = 3
     COPIED = 4
     FAILED = 5
+    PROFILED = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,8 @@ class Leaf:
 class Report:
     """One report: `times_ns` with CALLED, `leaves` with LAYOUT, `text` with FAILED.
 
-    `strided` comes with COPIED: an output did not lie in the order of its elements.
+    `strided` comes with COPIED: an output did not lie in the order of its elements. `profile` comes
+    with PROFILED.
     """
 
     kind: Kind
@@ -63,6 +68,7 @@ class Report:
     leaves: tuple[Leaf, ...] = ()
     text: str = ""
     strided: bool = False
+    profile: tuple[ProfileRow, ...] = ()
 
 
 def send_report(channel: socket.socket, kind: Kind, payload: bytes = b"") -> None:
@@ -94,6 +100,15 @@ def pack_leaves(leaves: list[Leaf]) -> bytes:
     return b"".join(parts)
 
 
+def pack_profile(rows: list[ProfileRow]) -> bytes:
+    """Return the payload of a PROFILED report: the first rows."""
+    rows = rows[:MAX_PROFILE_ROWS]
+    return ROWS.pack(len(rows)) + b"".join(
+        ROW.pack(row.on_device, row.ms, row.times, row.name.encode("ascii", "replace"))
+        for row in rows
+    )
+
+
 def read_report(channel: socket.socket, timeout_s: float, calls: int = 0) -> Report:
     """Wait for one report; `calls` is how many times a CALLED report must hold.
 
@@ -110,6 +125,7 @@ def read_report(channel: socket.socket, timeout_s: float, calls: int = 0) -> Rep
         Kind.LAYOUT: (LEAVES.size, LEAVES.size + MAX_LEAVES * LEAF.size),
         Kind.COPIED: (1, 1),
         Kind.FAILED: (0, MAX_TEXT),
+        Kind.PROFILED: (ROWS.size, ROWS.size + MAX_PROFILE_ROWS * ROW.size),
     }[kind]
     if not expected[0] <= size <= expected[1]:
         raise Closed(f"the kernel's process sent a {kind.name} report of {size} bytes")
@@ -122,6 +138,8 @@ def read_report(channel: socket.socket, timeout_s: float, calls: int = 0) -> Rep
         return Report(kind, strided=payload != b"\0")
     if kind is Kind.FAILED:
         return Report(kind, text=clean(payload.decode("utf-8", "replace")))
+    if kind is Kind.PROFILED:
+        return Report(kind, profile=_unpack_profile(payload))
     return Report(kind)
 
 
@@ -136,6 +154,20 @@ def _unpack_leaves(payload: bytes) -> tuple[Leaf, ...]:
             raise Closed("the kernel's process sent a layout that cannot be")
         leaves.append(Leaf(DTYPES[code], tuple(dims[:ndim])))
     return tuple(leaves)
+
+
+def _unpack_profile(payload: bytes) -> tuple[ProfileRow, ...]:
+    (count,) = ROWS.unpack_from(payload)
+    if len(payload) != ROWS.size + count * ROW.size:
+        raise Closed("the kernel's process sent a profile of the wrong size")
+    rows = []
+    for on_device, ms, times, name in ROW.iter_unpack(payload[ROWS.size :]):
+        text = name.rstrip(b"\0").decode("ascii", "replace")
+        try:
+            rows.append(profile_row(text, on_device == 1, ms, times))
+        except ValueError:
+            raise Closed("the kernel's process sent a profile that cannot be") from None
+    return tuple(rows)
 
 
 def clean(text: str, limit: int = MAX_TEXT) -> str:

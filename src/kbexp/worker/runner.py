@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from kbexp.worker import wire
 from kbexp.worker.arena import Arena, Layout, leaf_of, open_host
+from kbexp.worker.profile import traced
 from kbexp.worker.report import (
     Kind,
     pack_leaves,
+    pack_profile,
     pack_text,
     pack_times,
     send_report,
@@ -78,7 +80,8 @@ class Runner:
 
         `call`: call the kernel on a slot's inputs and report its time, in ns. `give`: copy the
         last call's output into a slot. `block`: call the kernel on many slots without waiting in
-        between, copy every output and report every time.
+        between, copy every output and report every time. `profile`: call it on some slots and
+        report where the time went.
         """
         import torch
 
@@ -86,6 +89,11 @@ class Runner:
             self._hand_over(self._last, order["give"])
             dense = all(tensor.is_contiguous() for tensor in output_tensors(self._last))
             send_report(channel, Kind.COPIED, b"\0" if dense else b"\1")
+            return
+        if "profile" in order:
+            inputs = [unflatten(self._arguments, self._inputs(slot)) for slot in order["profile"]]
+            rows = traced(self._call, inputs, on_cuda=self._device.type == "cuda")
+            send_report(channel, Kind.PROFILED, pack_profile(rows))
             return
         with torch.no_grad():
             if "call" in order:

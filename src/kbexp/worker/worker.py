@@ -17,7 +17,7 @@ from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from kbexp.config import EvaluatorConfig, FaultyTasks, Policy
+from kbexp.config import EvaluatorConfig, FaultyTasks, Policy, Profile
 from kbexp.errors import TaskError
 from kbexp.kernel import Kernel
 from kbexp.task import Task
@@ -28,6 +28,7 @@ from kbexp.worker.gauge import PEAKS
 from kbexp.worker.nursery import Nursery, end_all
 from kbexp.worker.outcome import Outcome
 from kbexp.worker.processes import Child
+from kbexp.worker.profile import PROFILE_LIMIT_S
 from kbexp.worker.report import Kind, read_report
 from kbexp.worker.screen import examine, with_facts
 from kbexp.worker.supervisor import SETUP_FAILED
@@ -192,6 +193,7 @@ class Worker:
             end.close()  # The judge's copy is the only one left: a dead runner is seen at once.
         limit_s = 3 * settings.run_timeout_s + LOAD_TIMEOUT_S
         limit_s += settings.timing_s + settings.energy_s
+        limit_s += PROFILE_LIMIT_S if settings.profile != Profile.none else 0.0
         record, _ = wire.receive(judge.channel, limit_s)
         return Outcome.from_record(record)
 
@@ -330,4 +332,5 @@ class Worker:
                 **outcome.conditions,
                 "transport": outcome.transport,
             },
+            profile=outcome.profile,
         )

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import kbexp
-from kbexp.config import ContainerConfig, EvaluatorConfig, GpuConfig, ImageConfig
+from kbexp.config import ContainerConfig, EvaluatorConfig, GpuConfig, ImageConfig, Profile
 from kbexp.errors import KbexpError
+from kbexp.worker.profile import PROFILE_LIMIT_S
 from kbexp.worker.worker import LOAD_TIMEOUT_S
 
 PACKAGE = Path(kbexp.__file__).resolve().parent
@@ -124,6 +125,7 @@ def judge_timeout_s(settings: EvaluatorConfig) -> int:
     phase_s = max(settings.run_timeout_s, LONGEST_PHASE_S)
     once_s = settings.build_timeout_s + 3 * phase_s + LOAD_TIMEOUT_S
     once_s += 2 * (settings.timing_s + settings.energy_s)
+    once_s += PROFILE_LIMIT_S if settings.profile != Profile.none else 0.0
     return min(math.ceil(2 * once_s), LONGEST_TIMEOUT_S)
 
 

@@ -15,7 +15,7 @@ from kbexp.budget import Budget, Spending
 from kbexp.candidate import Proposal, Usage
 from kbexp.config import BudgetConfig
 from kbexp.errors import KbexpError
-from kbexp.events import ProposalReceived, RunEnded, RunStarted, VerdictReached
+from kbexp.events import EmbeddingsMade, ProposalReceived, RunEnded, RunStarted, VerdictReached
 from kbexp.kernel import Kernel
 from kbexp.verdict import Phase, Phases, Status, Verdict
 
@@ -88,6 +88,26 @@ def test_calls_without_a_price(event: ProposalReceived, unpriced: int) -> None:
     spending.apply(event)
     assert spending.unpriced_calls == unpriced
     assert spending.llm_usd == 0.0
+
+
+def test_embeddings_cost_what_a_model_costs() -> None:
+    spending = Spending()
+    spending.apply(answer(0.5))
+    many = Usage(input_tokens=80, cost_usd=2.0)
+    spending.apply(EmbeddingsMade(model="e", texts=8, usage=many))
+    assert (spending.llm_usd, spending.proposals) == (2.5, 1)
+    assert spending.input_tokens == 3 + 80
+    assert (spending.largest_call_usd, spending.largest_embedding_usd) == (0.5, 0.25)
+    # One call in flight may cost another 0.75, its embedding included.
+    for limit, room in ((3.25, False), (3.26, True)):
+        budget = Budget(limits(llm_usd=limit))
+        assert budget.room(spending, calls=1, evaluations=0) is room
+    spending.apply(EmbeddingsMade(model="e", texts=1, usage=Usage(input_tokens=1, cost_usd=None)))
+    assert (spending.unpriced_calls, spending.unpriced_embeddings) == (1, 1)
+    assert spending.llm_usd == 2.5
+    with pytest.raises(KbexpError, match=r"embedding model's price.*embedding_usd_per_mtok"):
+        Budget(limits(llm_usd=9.0)).check_prices(spending)
+    Budget(limits(llm_usd=9.0, allow_unknown_price=True)).check_prices(spending)
 
 
 def test_pauses_between_sessions_are_not_wall_time() -> None:

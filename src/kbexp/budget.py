@@ -19,6 +19,7 @@ from kbexp.events import (
     Confirmed,
     DeviceBilled,
     DeviceReady,
+    EmbeddingsMade,
     Event,
     ProposalReceived,
     RunStarted,
@@ -41,14 +42,17 @@ class Spending:
     nothing was rented. `wall_s` adds up the time
     between events; the gap before a `run_started` is a pause between two sessions and not counted,
     nor is that before a `device_ready`, in which a rented device starts.
-    The largest call and evaluation stand for those that are in flight.
+    The largest call, embedding and evaluation stand for those that are in flight. Of the calls
+    whose price is not known, `unpriced_embeddings` were for embeddings.
     """
 
     proposals: int = 0
     evaluations: int = 0
     llm_usd: float = 0.0
     largest_call_usd: float = 0.0
+    largest_embedding_usd: float = 0.0
     unpriced_calls: int = 0
+    unpriced_embeddings: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
@@ -71,6 +75,8 @@ class Spending:
             self._add_call(event.proposal.usage, failed=bool(event.proposal.error))
         elif isinstance(event, SummaryWritten):
             self._add_call(event.summary.usage, failed=bool(event.summary.error))
+        elif isinstance(event, EmbeddingsMade):
+            self._add_embeddings(event)
         elif isinstance(event, VerdictReached):
             self._add_evaluation(event.verdict)
         elif isinstance(event, DeviceBilled):
@@ -95,6 +101,15 @@ class Spending:
             self.largest_call_usd = max(self.largest_call_usd, cost)
         elif usage.input_tokens or usage.output_tokens or not failed:
             self.unpriced_calls += 1  # a failed call that used no token cost nothing
+
+    def _add_embeddings(self, event: EmbeddingsMade) -> None:
+        largest_call_usd, unpriced_calls = self.largest_call_usd, self.unpriced_calls
+        self._add_call(event.usage, failed=False)
+        self.largest_call_usd = largest_call_usd  # A call for many texts says nothing of proposals.
+        self.unpriced_embeddings += self.unpriced_calls - unpriced_calls
+        each_usd = (event.usage.cost_usd or 0.0) / max(event.texts, 1)
+        if 0 <= each_usd < math.inf:
+            self.largest_embedding_usd = max(self.largest_embedding_usd, each_usd)
 
     def _add_evaluation(self, verdict: Verdict) -> None:
         before = self._judged.get(verdict.kernel_id)
@@ -234,16 +249,20 @@ class Budget:
             return True
         if calls and not spending.proposals:
             return False  # the first call alone shows what a call costs
-        return spending.llm_usd + calls * spending.largest_call_usd < limit
+        each_usd = spending.largest_call_usd + spending.largest_embedding_usd
+        return spending.llm_usd + calls * each_usd < limit
 
     def check_prices(self, spending: Spending) -> None:
         """Raise KbexpError where a limit in dollars cannot be held because a price is unknown."""
         config = self._config
         if config.llm_usd is None or config.allow_unknown_price or not spending.unpriced_calls:
             return
+        whose, settings = "model", "llm.input_usd_per_mtok and llm.output_usd_per_mtok"
+        if spending.unpriced_embeddings:
+            whose, settings = "embedding model", "algorithm.embedding_usd_per_mtok"
         raise KbexpError(
-            f"budget.llm_usd={config.llm_usd:g} cannot be held because the model's price is "
-            "unknown: set llm.input_usd_per_mtok and llm.output_usd_per_mtok, or "
+            f"budget.llm_usd={config.llm_usd:g} cannot be held because the {whose}'s price is "
+            f"unknown: set {settings}, or "
             "budget.allow_unknown_price=true to run on with those calls uncounted."
         )
 

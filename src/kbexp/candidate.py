@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from kbexp.kernel import Kernel
 from kbexp.verdict import Record, Verdict
@@ -179,4 +179,18 @@ class Embedder(Protocol):
 
         The text of a `KbexpError` is told to whoever runs the search, of anything else its type.
         """
+        ...
+
+
+@runtime_checkable
+class PaidEmbedder(Embedder, Protocol):
+    """An embedder whose calls cost something."""
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        ...
+
+    def spent(self) -> tuple[int, Usage]:
+        """Return what was used since this was last asked: how many texts, and their usage."""
         ...

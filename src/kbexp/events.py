@@ -102,6 +102,17 @@ class SummaryWritten:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingsMade:
+    """So many texts were embedded by a model of embeddings, and paid for; `usage` is of all."""
+
+    event: ClassVar[str] = "embeddings_made"
+    model: str
+    texts: int
+    usage: Usage
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Noted:
     """Something a reader of the run should know and that ends nothing, in one sentence.
 
@@ -206,6 +217,7 @@ Event = (
     | VerdictReached
     | DuplicateFound
     | SummaryWritten
+    | EmbeddingsMade
     | Noted
     | StepDone
     | ConfirmationBegun
@@ -253,6 +265,8 @@ def to_record(event: Event) -> Record:
                 "model": event.summary.model,
                 **event.summary.usage.to_record(),
             }
+        case EmbeddingsMade():
+            record |= {"model": event.model, "texts": event.texts, **event.usage.to_record()}
         case Noted():
             record |= {"text": event.text, "number": event.number}
         case StepDone():
@@ -282,8 +296,40 @@ def from_record(record: Mapping[str, Any]) -> Event:
     """Read what `to_record` wrote; raises ValueError or KeyError where the record is not one."""
     at = float(record["time"])
     match record["event"]:
-        case RunStarted.event:
-            return RunStarted(about=record["about"], time=at)
+        case VerdictReached.event:
+            return VerdictReached(verdict=Verdict.from_record(record), time=at)
+        case EvaluationBegun.event:
+            return EvaluationBegun(
+                kernel_id=str(record["kernel_id"]),
+                number=_number(record["number"]),
+                source=str(record["source"]),
+                time=at,
+            )
+        case DuplicateFound.event:
+            return DuplicateFound(
+                kernel_id=str(record["kernel_id"]),
+                number=int(record["number"]),
+                distance=float(record.get("distance", 0.0)),
+                time=at,
+            )
+        case StepDone.event:
+            return StepDone(
+                step=int(record["step"]),
+                best_kernel_id=record["best_kernel_id"],
+                best_score=None if record["best_score"] is None else float(record["best_score"]),
+                time=at,
+            )
+        case _:
+            return _of_model(record, at)
+
+
+def _number(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _of_model(record: Mapping[str, Any], at: float) -> Event:
+    """Read an event of a call to a model, or one of those that `_of_run` reads."""
+    match record["event"]:
         case ProposalAsked.event:
             return ProposalAsked(
                 number=int(record["number"]),
@@ -295,22 +341,6 @@ def from_record(record: Mapping[str, Any]) -> Event:
             )
         case ProposalReceived.event:
             return ProposalReceived(proposal=Proposal.from_record(record), time=at)
-        case EvaluationBegun.event:
-            return EvaluationBegun(
-                kernel_id=str(record["kernel_id"]),
-                number=_number(record["number"]),
-                source=str(record["source"]),
-                time=at,
-            )
-        case VerdictReached.event:
-            return VerdictReached(verdict=Verdict.from_record(record), time=at)
-        case DuplicateFound.event:
-            return DuplicateFound(
-                kernel_id=str(record["kernel_id"]),
-                number=int(record["number"]),
-                distance=float(record.get("distance", 0.0)),
-                time=at,
-            )
         case SummaryWritten.event:
             return SummaryWritten(
                 number=int(record["number"]),
@@ -323,15 +353,24 @@ def from_record(record: Mapping[str, Any]) -> Event:
                 covers=tuple(str(kernel_id) for kernel_id in record["covers"]),
                 time=at,
             )
-        case Noted.event:
-            return Noted(text=str(record["text"]), number=_number(record["number"]), time=at)
-        case StepDone.event:
-            return StepDone(
-                step=int(record["step"]),
-                best_kernel_id=record["best_kernel_id"],
-                best_score=None if record["best_score"] is None else float(record["best_score"]),
+        case EmbeddingsMade.event:
+            return EmbeddingsMade(
+                model=str(record["model"]),
+                texts=int(record["texts"]),
+                usage=Usage.from_record(record),
                 time=at,
             )
+        case _:
+            return _of_run(record, at)
+
+
+def _of_run(record: Mapping[str, Any], at: float) -> Event:
+    """Read an event of the run as a whole, or one of those that `_after_search` reads."""
+    match record["event"]:
+        case RunStarted.event:
+            return RunStarted(about=record["about"], time=at)
+        case Noted.event:
+            return Noted(text=str(record["text"]), number=_number(record["number"]), time=at)
         case DeviceReady.event:
             return DeviceReady(
                 device=str(record["device"]), seconds=float(record["seconds"]), time=at
@@ -342,10 +381,6 @@ def from_record(record: Mapping[str, Any]) -> Event:
             return RunEnded(state=str(record["state"]), reason=str(record["reason"]), time=at)
         case _:
             return _after_search(record, at)
-
-
-def _number(value: Any) -> int | None:
-    return None if value is None else int(value)
 
 
 def _after_search(record: Mapping[str, Any], at: float) -> Event:

@@ -25,7 +25,8 @@ class AlgorithmConfig:
     line where the search stands. A candidate that could still be the best is judged until it has
     `num_eval_samples` verdicts. A chain of `random_restart` begins anew after `restart_after`
     proposals in a row that were no better. The ε-net compares kernels by `embedding_model`, a name
-    of LiteLLM's with an address and a key's variable of its own, or by their tokens (None).
+    of LiteLLM's with an address and a key's variable of its own, or by their tokens (None);
+    `embedding_usd_per_mtok` is for models that LiteLLM has no price of.
     """
 
     name: str = "???"
@@ -38,6 +39,7 @@ class AlgorithmConfig:
     embedding_model: str | None = None
     embedding_api_base: str | None = None
     embedding_api_key_env: str | None = None
+    embedding_usd_per_mtok: float | None = None
     summarizer: bool = False
     score_function: ScoreFunction = ScoreFunction.mean
     ucb_c: float = 1.0

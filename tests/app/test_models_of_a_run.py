@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -98,6 +99,7 @@ def test_a_run_with_several_models_and_one_that_embeds(
         "algorithm.epsilon=1e-6",
         "algorithm.embedding_model=openai/embeds",
         f"algorithm.embedding_api_base={address}",
+        "algorithm.embedding_usd_per_mtok=250000",
     )
     assert done.returncode == 0, done.stderr
     events = events_of(tmp_path / "run")
@@ -111,5 +113,12 @@ def test_a_run_with_several_models_and_one_that_embeds(
     assert judged == set(model_server.embedded)
     assert len(model_server.embedded) == 4, "what was paid for is kept"
     assert [e for e in events if e["event"] == "noted"] == []
+    embedded = [e for e in events if e["event"] == "embeddings_made"]
+    assert [(e["model"], e["texts"], e["cost_usd"]) for e in embedded] == [
+        ("openai/embeds", 1, 0.25)
+    ] * 4
+    cost = json.loads((tmp_path / "run" / "result.json").read_text())["cost"]
+    assert cost["llm_usd"] == 1.0 + sum(e["cost_usd"] or 0.0 for e in received)
+    assert cost["input_tokens"] == 4 + sum(e["input_tokens"] for e in received)
     kept = list((tmp_path / "cache" / "kbexp" / "embeddings").rglob("*"))
     assert len([path for path in kept if path.is_file()]) == 4

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kbexp.candidate import Usage
 from kbexp.config import LlmConfig
 from kbexp.errors import KbexpError, ModelUnavailable
 from kbexp.kernel import text_id
@@ -65,7 +66,23 @@ def test_many_texts_go_in_batches(model_server: Any, embedder: Any, kit: Any) ->
     vectors = made.embed(texts)
     assert [len(r["input"]) for r in model_server.embedding_requests] == [BATCH, BATCH, 1]
     assert vectors[-1] == pytest.approx(unit(kit.letters(texts[-1])), abs=1e-6)
-    assert made.input_tokens == 10 * len(texts)
+    assert made.spent() == (len(texts), Usage(input_tokens=10 * len(texts), cost_usd=None))
+    assert made.spent() == (0, Usage())
+
+
+@pytest.mark.parametrize(("price", "cost_usd"), [(None, None), (0.0, 0.0), (2.5, 75e-6)])
+def test_what_was_asked_is_paid_for_and_what_was_kept_is_not(
+    embedder: Any, price: float | None, cost_usd: float | None
+) -> None:
+    made = embedder(usd_per_mtok=price)
+    made.embed(["one", "two"])
+    made.embed(["three", "one"])
+    assert made.model == "openai/embeds"
+    texts, usage = made.spent()
+    assert (texts, usage.input_tokens) == (3, 30)
+    assert usage.cost_usd == (None if cost_usd is None else pytest.approx(cost_usd))
+    made.embed(["one", "two", "three"])
+    assert made.spent() == (0, Usage())
 
 
 def test_a_long_text_is_the_mean_of_its_pieces(model_server: Any, embedder: Any, kit: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -114,6 +115,78 @@ def test_a_summary_is_in_the_budget(land: SimpleNamespace, mode: SearchMode) -> 
     assert outcome.reason.endswith("for the model is spent.")
     assert outcome.archive.spending.llm_usd == 21 * land.COST_USD
     assert any(event.summary.text for event in summaries(run))
+
+
+class Paid:
+    """Embeds by trigrams, keeps what it has embedded, and has a price."""
+
+    model = "made-up"
+
+    def __init__(self, kept: set[str], cost_usd: float | None = 2.0**-9) -> None:
+        self.kept, self.cost_usd = kept, cost_usd
+        self.lock = threading.Lock()
+        self.unsaid = self.asked = 0
+
+    def embed(self, texts: Sequence[str]) -> list[Vector]:
+        with self.lock:
+            new = set(texts) - self.kept
+            self.kept |= new
+            self.unsaid += len(new)
+            self.asked += len(new)
+        return Trigrams().embed(texts)
+
+    def spent(self) -> tuple[int, Usage]:
+        with self.lock:
+            texts, self.unsaid = self.unsaid, 0
+        cost_usd = None if self.cost_usd is None else texts * self.cost_usd
+        return texts, Usage(input_tokens=7 * texts, cost_usd=cost_usd)
+
+
+@pytest.mark.parametrize("mode", SearchMode)
+def test_what_embeddings_cost_is_counted_once(land: SimpleNamespace, mode: SearchMode) -> None:
+    config = AlgorithmConfig(name="ps", num_steps=5, epsilon=0.05)
+    how, ordered = SearchConfig(mode=mode), mode is SearchMode.steps
+    kept: set[str] = set()
+    embedder = Paid(kept)
+    run = land.Run(config, how=how, embedder=embedder, proposer=land.Mutator(faults=False))
+    spending = run.go().archive.spending
+    answers = spending.proposals
+    assert embedder.asked > 5
+    assert spending.llm_usd == answers * land.COST_USD + embedder.asked * embedder.cost_usd
+    assert spending.input_tokens == 10 * answers + 7 * embedder.asked
+    for cut in range(1, len(run.journal), 3):  # What was kept is not paid for again.
+        again = Paid(set(kept))
+        archive = Archive(run.journal[:cut], ordered=ordered)
+        before, had = archive.spending.llm_usd, archive.spending.proposals
+        proposer = land.Mutator(faults=False)
+        late = land.Run(config, how=how, embedder=again, archive=archive, proposer=proposer)
+        after = late.go().archive.spending
+        paid = (after.proposals - had) * land.COST_USD
+        assert after.llm_usd - before == paid + again.asked * 2.0**-9
+        assert not ordered or again.asked == 0
+
+
+@pytest.mark.parametrize("mode", SearchMode)
+def test_a_limit_in_dollars_holds_for_embeddings(land: SimpleNamespace, mode: SearchMode) -> None:
+    config = AlgorithmConfig(name="ps", num_steps=50, epsilon=0.01, num_threads=1)
+    limits = BudgetConfig(name="money", llm_usd=0.25)
+    how = SearchConfig(mode=mode)
+
+    def go(embedder: Paid, limits: BudgetConfig) -> Any:
+        proposer = land.Mutator(faults=False, cost_usd=0.0)
+        return land.Run(config, limits, proposer=proposer, how=how, embedder=embedder).go()
+
+    outcome = go(Paid(set(), cost_usd=2.0**-5), limits)
+    assert outcome.reason.endswith("for the model is spent.")
+    assert 0.25 <= outcome.archive.spending.llm_usd <= 0.25 + 2.0**-5
+    outcome = go(Paid(set(), cost_usd=None), limits)
+    assert outcome.state is RunState.FAILED
+    assert "algorithm.embedding_usd_per_mtok" in outcome.reason
+    assert outcome.archive.spending.proposals == 0
+    allowed = replace(limits, allow_unknown_price=True, proposals=6)
+    outcome = go(Paid(set(), cost_usd=None), allowed)
+    assert outcome.reason == "The budget of 6 proposals is spent."
+    assert outcome.archive.spending.unpriced_embeddings > 0
 
 
 @pytest.mark.parametrize("mode", SearchMode)

@@ -15,6 +15,7 @@ from kbexp.candidate import Proposal, Summary, Usage
 from kbexp.errors import KbexpError
 from kbexp.events import (
     DuplicateFound,
+    EmbeddingsMade,
     EvaluationBegun,
     Event,
     Noted,
@@ -104,6 +105,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
         covers=st.lists(TEXTS, max_size=3).map(tuple),
         time=TIMES,
     ),
+    st.builds(EmbeddingsMade, model=TEXTS, texts=COUNTS, usage=USAGES, time=TIMES),
     st.builds(Noted, text=TEXTS, number=st.none() | COUNTS, time=TIMES),
     st.builds(ProposalReceived, proposal=PROPOSALS, time=TIMES),
     st.builds(

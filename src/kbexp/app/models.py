@@ -94,6 +94,7 @@ def open_embedder(config: RunConfig) -> Embedder | None:
         default_folder(),
         api_base=algorithm.embedding_api_base,
         api_key_env=algorithm.embedding_api_key_env,
+        usd_per_mtok=algorithm.embedding_usd_per_mtok,
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kbexp.candidate import Vector
+from kbexp.candidate import Usage, Vector
 from kbexp.config import LlmConfig
 from kbexp.errors import KbexpError, ModelUnavailable
 from kbexp.kernel import text_id
@@ -20,6 +20,7 @@ from kbexp.proposals.embedding_cache import MAX_DIMENSIONS, EmbeddingCache
 from kbexp.proposals.failures import CallFailed
 from kbexp.proposals.litellm_setup import import_litellm
 from kbexp.proposals.llm import Llm
+from kbexp.proposals.pricing import usage_of
 from kbexp.proposals.retries import with_retries, within
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ characters or more."""
 
 PAUSE_S = 60.0
 """How long a model that cannot be used is left alone: a search does not wait for it every time."""
+
+
+_NOTHING = 0, Usage()
+"""What was used before anything was asked."""
 
 
 class LiteLlmEmbedder:
@@ -53,19 +58,43 @@ class LiteLlmEmbedder:
         *,
         api_base: str | None = None,
         api_key_env: str | None = None,
+        usd_per_mtok: float | None = None,
     ) -> None:
         self._config = replace(
-            llm, model=model, api_base=api_base, api_key_env=api_key_env, models=[], extra={}
+            llm,
+            model=model,
+            api_base=api_base,
+            api_key_env=api_key_env,
+            models=[],
+            extra={},
+            input_usd_per_mtok=usd_per_mtok,
+            cached_input_usd_per_mtok=None,
+            output_usd_per_mtok=None if usd_per_mtok is None else 0.0,
         )
         self._cache = EmbeddingCache(folder, f"{model}\n{api_base or ''}")
         self._lock = threading.Lock()
         self._dimensions = 0
         self._gone = 0.0, ""
-        self.input_tokens = 0
+        self._spent = _NOTHING
         try:
             self._llm = Llm(self._config)
         except KbexpError as error:
             raise type(error)(_in_our_words(str(error))) from None
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self._config.model
+
+    def spent(self) -> tuple[int, Usage]:
+        """Return what was used since this was last asked: how many texts, and their usage.
+
+        The price is None where that of any of them is not known. What came from the cache was
+        paid for before.
+        """
+        with self._lock:
+            spent, self._spent = self._spent, _NOTHING
+        return spent
 
     def embed(self, texts: Sequence[str]) -> list[Vector]:
         """Return a vector of length one for each text; raises KbexpError where there is none."""
@@ -117,7 +146,7 @@ class LiteLlmEmbedder:
             if isinstance(error, ModelUnavailable):
                 self._gone = time.monotonic() + PAUSE_S, sentence
         else:
-            self._count(response)
+            self._count(response, len(pieces))
             return _vectors(response, len(pieces), config.model)
         raise KbexpError(sentence)
 
@@ -127,10 +156,14 @@ class LiteLlmEmbedder:
         if time.monotonic() < until_s:
             raise KbexpError(sentence)
 
-    def _count(self, response: Any) -> None:
-        tokens = getattr(getattr(response, "usage", None), "prompt_tokens", 0)
+    def _count(self, response: Any, pieces: int) -> None:
+        used = usage_of(response, self._config)
         with self._lock:
-            self.input_tokens += tokens if isinstance(tokens, int) and tokens > 0 else 0
+            texts, before = self._spent
+            both = before.cost_usd, used.cost_usd
+            cost_usd = None if None in both else sum(usd or 0.0 for usd in both)
+            tokens = before.input_tokens + used.input_tokens
+            self._spent = texts + pieces, Usage(input_tokens=tokens, cost_usd=cost_usd)
 
     def _check_dimensions(self, dimensions: int) -> None:
         """Raise KbexpError where vectors of one model differ in length: they cannot be compared."""

@@ -107,8 +107,8 @@ def _profile(verdict: Verdict) -> list[str]:
         for row in rows
     ]
     return [
-        f"Where the time of one call goes, by a profile of its {what} (taken apart from the timing, "
-        "and slower; names as they stand in the kernel and its libraries):",
+        f"Where the time of one call goes, by a profile of its {what} (taken apart from the "
+        "timing, and slower; names as they stand in the kernel and its libraries):",
         *said,
     ]
 

@@ -48,6 +48,7 @@ def validate(config: AlgorithmConfig, search: SearchConfig | None = None) -> Alg
         "num_eval_samples": 1,
         "restart_after": 1,
         "epsilon": 0,
+        "embedding_usd_per_mtok": 0,
         "ucb_c": 0,
         "test_frequency": 0,
     }

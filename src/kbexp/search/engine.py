@@ -16,10 +16,11 @@ from threading import Event as Flag
 from typing import TYPE_CHECKING
 
 from kbexp.budget import Budget
-from kbexp.candidate import ProposalRequest
+from kbexp.candidate import PaidEmbedder, ProposalRequest
 from kbexp.errors import EvaluatorUnavailable, KbexpError, ModelUnavailable, TaskError
 from kbexp.events import (
     DuplicateFound,
+    EmbeddingsMade,
     EvaluationBegun,
     Event,
     Noted,
@@ -123,6 +124,17 @@ class Engine(ABC):
         waiting = [proposal.kernel for proposal in undecided if proposal.kernel is not None]
         if fault := self.net.recall(held, waiting):
             self.do(Noted(text=fault))
+        self._count_embeddings()
+        self.budget.check_prices(self.archive.spending)
+
+    def _count_embeddings(self) -> None:
+        """Record what embeddings have cost since the last time."""
+        embedder = self.net.embedder if self.net else None
+        if not isinstance(embedder, PaidEmbedder):
+            return
+        texts, usage = embedder.spent()
+        if texts:
+            self.do(EmbeddingsMade(model=embedder.model, texts=texts, usage=usage))
 
     # Acting: every event is recorded before it is applied, and applied before it is used.
 
@@ -256,6 +268,7 @@ class Engine(ABC):
                 proposal = done.proposal()
                 self.do(ProposalReceived(proposal=proposal))
                 self._place(done, proposal.kernel)
+                self._count_embeddings()
                 self.budget.check_prices(self.archive.spending)
                 self.health.answered(proposal)
             case Summarized():
@@ -314,6 +327,7 @@ class Engine(ABC):
                     self.do(VerdictReached(verdict=done.verdict()))
             except (ModelUnavailable, EvaluatorUnavailable, TaskError):
                 continue
+        self._count_embeddings()
         self.commit()
         return Outcome(state, reason, self.archive, error)
 

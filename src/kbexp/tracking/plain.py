@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from kbexp.candidate import Usage
 from kbexp.events import (
     BaselineBegun,
     BaselineJudged,
@@ -14,6 +15,7 @@ from kbexp.events import (
     DeviceBilled,
     DeviceReady,
     DuplicateFound,
+    EmbeddingsMade,
     EvaluationBegun,
     Event,
     Noted,
@@ -33,7 +35,7 @@ from kbexp.verdict import Verdict
 FIRST_KERNEL = "loading the task on the device, judging its reference as the first kernel"
 """What a run does until its first verdict, which takes seconds."""
 
-QUIET = (ProposalAsked, EvaluationBegun, ConfirmationBegun, DeviceBilled)
+QUIET = (ProposalAsked, EvaluationBegun, ConfirmationBegun, DeviceBilled, EmbeddingsMade)
 """Events that say only that something has begun, or goes on costing."""
 
 
@@ -114,6 +116,9 @@ def _what(event: Event, summary: RunSummary) -> str:
             return f"proposal {event.number} {held_words(event, summary)}"
         case SummaryWritten():
             return _summary(event)
+        case EmbeddingsMade():
+            name = one_line(event.model, 60)
+            return f"{event.texts} texts embedded by {name}  ({_price(event.usage)})"
         case Noted():
             return one_line(event.text, 300)
         case StepDone():
@@ -166,7 +171,7 @@ def _with(sizes: Mapping[str, Any]) -> str:
 def _proposal(event: ProposalReceived) -> str:
     proposal = event.proposal
     usage = proposal.usage
-    price = "unknown price" if usage.cost_usd is None else dollars(usage.cost_usd)
+    price = _price(usage)
     cost = f"{count(usage.input_tokens)}+{count(usage.output_tokens)} tokens, {price}"
     if proposal.kernel is None:
         return f"proposal {proposal.number} failed: {one_line(proposal.error)}  ({cost})"
@@ -185,10 +190,14 @@ def _kernel(kernel_id: str, summary: RunSummary) -> str:
 
 def _summary(event: SummaryWritten) -> str:
     summary = event.summary
-    price = "unknown price" if summary.usage.cost_usd is None else dollars(summary.usage.cost_usd)
+    price = _price(summary.usage)
     cost = f"{count(summary.usage.input_tokens)}+{count(summary.usage.output_tokens)} tokens"
     what = f"failed: {one_line(summary.error)}" if summary.error else "written"
     return f"summary {event.number} {what}  ({cost}, {price})"
+
+
+def _price(usage: Usage) -> str:
+    return "unknown price" if usage.cost_usd is None else dollars(usage.cost_usd)
 
 
 def _short(parents: tuple[str, ...]) -> str:

@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from warm import COMMAND_LINE, RUN, Program, Warm
 
 # How long an example took decides nothing. In CI the same ones are tried each time.
 settings.register_profile("kbexp", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -29,18 +30,55 @@ def repository() -> Path:
     return REPOSITORY
 
 
-@pytest.fixture
-def command_line(tmp_path: Path) -> CommandLine:
-    """Run a program of the repository in an empty folder; returns exit code, stdout and stderr."""
+@pytest.fixture(scope="session")
+def start_program() -> Iterator[Callable[..., Program]]:
+    """Start a program of the repository in a folder, from a process that is warm.
 
-    def run(
-        program: str, *arguments: str, env: dict[str, str] | None = None, timeout_s: float = 120
+    With `run` it has imported what a whole run needs, else what reads the command line.
+    """
+    warm: dict[bool, Warm] = {}
+
+    def start(
+        program: str,
+        *arguments: str,
+        cwd: Path,
+        env: dict[str, str] | None = None,
+        run: bool = False,
+    ) -> Program:
+        if run not in warm:
+            warm[run] = Warm(RUN if run else COMMAND_LINE)
+        return warm[run].start(REPOSITORY / program, arguments, cwd, os.environ | (env or {}))
+
+    yield start
+    for each in warm.values():
+        each.close()
+
+
+@pytest.fixture
+def command_line(tmp_path: Path, start_program: Callable[..., Program]) -> CommandLine:
+    """Run a program of the repository in an empty folder; returns exit code, stdout and stderr.
+
+    It starts warm, as `start_program` says; `cold` is a Python of its own, as a person starts it.
+    """
+
+    def ended(
+        program: str,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        timeout_s: float = 120,
+        cold: bool = False,
+        run: bool = False,
     ) -> subprocess.CompletedProcess[str]:
-        clean = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"}
+        env = {"HYDRA_FULL_ERROR": ""} | (env or {})
+        if not cold:
+            started = start_program(program, *arguments, cwd=tmp_path, env=env, run=run)
+            stdout, stderr = started.communicate(timeout_s)
+            assert started.returncode is not None
+            return subprocess.CompletedProcess(arguments, started.returncode, stdout, stderr)
         return subprocess.run(
             [sys.executable, str(REPOSITORY / program), *arguments],
             cwd=tmp_path,
-            env=clean | (env or {}),
+            env=os.environ | env,
             capture_output=True,
             text=True,
             timeout=timeout_s,
@@ -48,4 +86,4 @@ def command_line(tmp_path: Path) -> CommandLine:
             check=False,
         )
 
-    return run
+    return ended

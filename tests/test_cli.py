@@ -130,13 +130,13 @@ def test_a_choice_of_ones_own_is_checked_like_any_other(command_line, tmp_path: 
 
 
 def test_a_full_traceback_can_be_asked_for(command_line) -> None:
-    done = command_line("run.py", "gpu=h101", env={"HYDRA_FULL_ERROR": "1"})
+    done = command_line("run.py", "gpu=h101", env={"HYDRA_FULL_ERROR": "1"}, cold=True)
     assert done.returncode == 2
     assert "Traceback" in done.stderr
 
 
 def test_a_missing_kernel_is_one_sentence_and_no_litter(command_line, tmp_path: Path) -> None:
-    done = command_line("scripts/evaluate.py", "kernel=nothing.py")
+    done = command_line("scripts/evaluate.py", "kernel=nothing.py", cold=True)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
     assert "nothing.py" in done.stderr
     assert list(tmp_path.iterdir()) == []
@@ -176,5 +176,5 @@ def test_a_reader_that_has_had_enough_is_no_error(repository: Path) -> None:
 
 
 def test_a_mistake_in_a_sweeps_folder_is_one_sentence(command_line) -> None:
-    done = command_line("run.py", "-m", "seed=1,2", "hydra.sweep.dir=${nothing}")
+    done = command_line("run.py", "-m", "seed=1,2", "hydra.sweep.dir=${nothing}", cold=True)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +11,16 @@ import pytest
 
 
 @pytest.fixture
-def start(tmp_path: Path, repository: Path, small_run: list[str]) -> Any:
+def start(tmp_path: Path, command_line: Any, small_run: list[str]) -> Any:
     """Start a small run as a person does; its folder is `tmp_path / "run"`."""
 
     def run(*overrides: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [
-                sys.executable, str(repository / "run.py"), *small_run, "confirm.kernels=0",
-                f"hydra.run.dir={tmp_path / 'run'}", *overrides,
-            ],
-            cwd=tmp_path,
-            env=os.environ | {"SCRIPTED_KEY": "sk-that-must-appear-nowhere"},
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
+        done: subprocess.CompletedProcess[str] = command_line(
+            "run.py", *small_run, "confirm.kernels=0", f"hydra.run.dir={tmp_path / 'run'}",
+            *overrides, env={"SCRIPTED_KEY": "sk-that-must-appear-nowhere"}, timeout_s=240,
+            run=True,
         )  # fmt: skip
+        return done
 
     return run
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -27,28 +25,23 @@ LIMITS = ["budget.evaluations=null", "budget.wall_s=null", "confirm.kernels=0"]
 
 
 def test_a_run_that_is_killed_again_and_again_does_nothing_twice(
-    small_run: list[str], repository: Path, events_of: Any, result_of: Any, tmp_path: Path
+    small_run: list[str], start_program: Any, events_of: Any, result_of: Any, tmp_path: Path
 ) -> None:
-    folder, output = tmp_path / "killed", tmp_path / "output"
+    folder = tmp_path / "killed"
     settings = [*small_run, *RUN, *LIMITS]
     rng = random.Random(3)
 
     def start(*arguments: str, kill_at: int | None) -> None:
         """Start a run; kill it soon after its journal has so many lines."""
-        with (
-            output.open("a") as file,
-            subprocess.Popen(
-                [sys.executable, str(repository / "run.py"), *arguments],
-                cwd=tmp_path, stdout=file, stderr=file,
-            ) as process,
-        ):  # fmt: skip
+        with start_program("run.py", *arguments, cwd=tmp_path, run=True) as process:
             deadline = time.monotonic() + 120
             while kill_at is not None and process.poll() is None and time.monotonic() < deadline:
                 if lines(folder) >= kill_at:
                     time.sleep(rng.random() * 0.05)
                     process.kill()
                 time.sleep(0.002)
-            assert process.wait(120) in ((0,) if kill_at is None else (0, -9)), output.read_text()
+            output = process.communicate(120)
+            assert process.returncode in ((0,) if kill_at is None else (0, -9)), output
 
     start(*settings, f"hydra.run.dir={folder}", kill_at=rng.randrange(2, 7))
     overrides = (folder / ".hydra" / "overrides.yaml").read_text()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +45,7 @@ def get_init_inputs():
 def test_a_run_that_is_stopped_can_go_on_later(
     model_server: Any,
     command_line: Any,
-    repository: Path,
+    start_program: Any,
     result_of: Any,
     events_of: Any,
     tmp_path: Path,
@@ -61,24 +58,22 @@ def test_a_run_that_is_stopped_can_go_on_later(
         *model_server.settings(),
     ]
 
+    said = [""]
+
     def journal_has(event: str) -> bool:
         return any(record["event"] == event for record in events_of(run))
 
     def signalled(number: int, when: Callable[[], object], *more: str) -> int:
         """Start the run, signal it when something has come true, return its exit code."""
-        with (
-            (tmp_path / "output").open("a") as output,
-            subprocess.Popen(
-                [sys.executable, str(repository / "run.py"), *arguments, *more],
-                cwd=tmp_path,
-                env=os.environ | {"SCRIPTED_KEY": "k"},
-                stdout=output,
-                stderr=output,
-            ) as process,
-        ):
+        process = start_program(
+            "run.py", *arguments, *more, cwd=tmp_path, env={"SCRIPTED_KEY": "k"}, run=True
+        )
+        with process:
             wait_for(lambda: when() or process.poll() is not None)
             process.send_signal(number)
-            return process.wait(60)
+            said[:] = process.communicate(60)
+        code: int = process.returncode
+        return code
 
     # Ctrl-C, while the first call to the model hangs.
     model_server.gate.clear()
@@ -105,9 +100,9 @@ def test_a_run_that_is_stopped_can_go_on_later(
     assert (between["state"], between["counts"]["evaluations"]) == ("stopped", 4)
     assert between["best"]["confirmed"] is None
     assert "judged again" in between["reason"]
-    assert "go on:" in (tmp_path / "output").read_text()
+    assert "go on:" in "".join(said)
 
-    done = command_line("run.py", *arguments, env={"SCRIPTED_KEY": "k"})
+    done = command_line("run.py", *arguments, env={"SCRIPTED_KEY": "k"}, run=True)
     assert done.returncode == 0, done.stderr
     after = result_of(run)
     assert (after["state"], after["counts"]["evaluations"]) == ("complete", 4)
@@ -120,7 +115,7 @@ def test_a_run_that_is_stopped_can_go_on_later(
     # Once more: it is shown, with no key, no evaluator, no libraries of the model, no change.
     asked = len(model_server.requests)
     whole = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    again = command_line("run.py", *arguments, env={"PYTHONPROFILEIMPORTTIME": "1"})
+    again = command_line("run.py", *arguments, env={"PYTHONPROFILEIMPORTTIME": "1"}, cold=True)
     assert again.returncode == 0
     assert "complete already" in again.stdout
     assert done.stdout.splitlines()[0] in again.stdout.splitlines()

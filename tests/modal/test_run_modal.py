@@ -33,19 +33,25 @@ def result_of(folder: Path) -> dict[str, Any]:
     return record
 
 
-def start(repository: Path, folder: Path, env: dict[str, str], *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, str(repository / "run.py"), *SMALL, *more, f"hydra.run.dir={folder}"]
-    return subprocess.Popen(
-        command, cwd=folder.parent, env=os.environ | env, text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+@pytest.fixture
+def start(start_program: Any, tmp_path: Path) -> Any:
+    """Start a small run in this folder, as a person does."""
+
+    def run(folder: Path, env: dict[str, str], *more: str) -> Any:
+        return start_program(
+            "run.py", *SMALL, *more, f"hydra.run.dir={folder}", cwd=tmp_path, env=env, run=True
+        )
+
+    return run
 
 
 def test_a_search_runs_in_one_warm_container_and_says_what_it_cost(
     local_modal: LocalModal, command_line: Any, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    done = command_line("run.py", *SMALL, f"hydra.run.dir={run}", env=local_modal.environment)
+    done = command_line(
+        "run.py", *SMALL, f"hydra.run.dir={run}", env=local_modal.environment, run=True
+    )
     assert done.returncode == 0, done.stderr
     assert "gpu=modal_cpu costs $" in done.stderr
     events = events_of(run)
@@ -79,7 +85,7 @@ def test_a_sweep_over_devices_is_one_command(
     local_modal: LocalModal, command_line: Any, tmp_path: Path
 ) -> None:
     arguments = ["-m", *SMALL[1:], "gpu=modal_cpu,cpu", "budget.evaluations=1", "confirm.kernels=0"]
-    done = command_line("run.py", *arguments, env=local_modal.environment, timeout_s=200)
+    done = command_line("run.py", *arguments, env=local_modal.environment, timeout_s=200, run=True)
     assert done.returncode == 0, done.stderr
     results = [json.loads(p.read_text()) for p in tmp_path.glob("outputs/sweeps/*/*/result.json")]
     assert {(r["gpu"], r["state"]) for r in results} == {
@@ -93,11 +99,11 @@ def test_a_sweep_over_devices_is_one_command(
 
 
 def test_a_run_that_is_stopped_leaves_no_container_and_goes_on(
-    local_modal: LocalModal, repository: Path, tmp_path: Path
+    local_modal: LocalModal, start: Any, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     env = local_modal.environment
-    process = start(repository, run, env, "budget.evaluations=3", "evaluator.timing_s=1")
+    process = start(run, env, "budget.evaluations=3", "evaluator.timing_s=1")
     journal = run / "journal.jsonl"
     assert soon(lambda: journal.exists() and '"verdict"' in journal.read_text(), 90)
     process.send_signal(signal.SIGINT)
@@ -109,7 +115,7 @@ def test_a_run_that_is_stopped_leaves_no_container_and_goes_on(
     assert stopped["state"] == "stopped"
     assert stopped["cost"]["gpu_usd"] > 0
 
-    again = start(repository, run, env, "budget.evaluations=3", "confirm.kernels=0")
+    again = start(run, env, "budget.evaluations=3", "confirm.kernels=0")
     _, stderr = again.communicate(timeout=120)
     assert again.returncode == 0, stderr
     finished = result_of(run)
@@ -120,11 +126,11 @@ def test_a_run_that_is_stopped_leaves_no_container_and_goes_on(
 
 
 def test_a_client_that_is_killed_leaves_no_container(
-    local_modal: LocalModal, repository: Path, tmp_path: Path
+    local_modal: LocalModal, start: Any, tmp_path: Path
 ) -> None:
     local_modal.set_faults(heartbeat_timeout_s=3.0, grace_s=0.5)
     env = local_modal.environment | {"MODAL_HEARTBEAT_INTERVAL": "1"}
-    process = start(repository, tmp_path / "run", env, "budget.evaluations=50")
+    process = start(tmp_path / "run", env, "budget.evaluations=50")
     busy(local_modal)
     process.kill()
     process.communicate()

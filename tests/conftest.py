@@ -13,6 +13,12 @@ import pytest
 from hypothesis import settings
 from warm import COMMAND_LINE, RUN, Program, Warm
 
+from kbexp.worker.processes import THREADS_AT_REST
+
+# Before anything imports torch, whose library of threads reads them then. Left alone, idle threads
+# spin for some 15 ms after every parallel region: half the processor's time where cores are few.
+os.environ.update(THREADS_AT_REST)
+
 # How long an example took decides nothing. In CI the same ones are tried each time.
 settings.register_profile("kbexp", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("kbexp")

@@ -13,6 +13,7 @@ own.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -34,7 +35,10 @@ STREAMS = 3
 COMMAND_LINE = (
     "hydra", "hydra.core.hydra_config", "hydra._internal.utils", "hydra.conf", "omegaconf",
     "kbexp.app.configuration", "kbexp.app.explain", "kbexp.app.resume", "kbexp.app.callbacks",
-    "kbexp.app.compare",
+    "kbexp.app.compare", "kbexp.analysis.outcomes", "omegaconf._impl", "antlr4.LL1Analyzer",
+    "hydra._internal.core_plugins.basic_launcher", "hydra._internal.core_plugins.basic_sweeper",
+    "hydra._internal.core_plugins.file_config_source",
+    "hydra._internal.core_plugins.structured_config_source",
 )  # fmt: skip
 """What a program has imported before it knows what it is asked for."""
 
@@ -150,6 +154,8 @@ class Warm:
 
 def _serve(control: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     """Fork for every request; return it and its streams in the child, None when all is done."""
+    # What is here stays: no child need look through it, nor copy its pages for doing so.
+    gc.freeze()
     started: dict[int, tuple[int, socket.socket]] = {}  # by the descriptor of each process
     while True:
         for ready in select.select([control, *started], [], [])[0]:

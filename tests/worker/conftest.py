@@ -1,4 +1,4 @@
-"""An evaluator that stays warm for a module's tests."""
+"""An evaluator that stays warm for all tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def task() -> Task:
     return Task("small", TASK)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     """A started worker with a build cache of its own."""
     settings = quick(cache_dir=str(tmp_path_factory.mktemp("builds")))

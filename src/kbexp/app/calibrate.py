@@ -66,6 +66,15 @@ def pairs() -> list[Pair]:
     return found
 
 
+def texts_by_task() -> dict[str, list[str]]:
+    """Return the playbook's kernels, one for each of its ways, by the name of their task."""
+    found: dict[str, list[str]] = {}
+    for entry in ENTRIES.values():
+        texts = found.setdefault(entry.task, [])
+        texts += [_text(entry, variant, _middle(variant)) for variant in entry.variants]
+    return found
+
+
 def spreads(embedder: Embedder, found: Sequence[Pair]) -> list[Spread]:
     """Return how far apart the pairs of each kind lie; raises what the embedder raises."""
     texts = list(dict.fromkeys(text for pair in found for text in (pair.one, pair.other)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Protocol, Self
@@ -63,13 +63,12 @@ class Evaluator(Protocol):
         self, task: Task, kernel: Kernel, settings: EvaluatorConfig | None = None
     ) -> Verdict:
         """Judge one kernel and wait for its verdict."""
-        ...
+        return self.submit(task, kernel, settings).result()
 
     def evaluate_batch(self, task: Task, kernels: Sequence[Kernel]) -> list[Verdict]:
-        """Judge several kernels; verdicts come in the order of the kernels."""
-        ...
+        """Judge several kernels; verdicts come in the order of the kernels.
 
-
-def wait_all(futures: Iterable[Future[Verdict]]) -> list[Verdict]:
-    """Return the verdicts of futures in their order; the first error of any is raised."""
-    return [future.result() for future in futures]
+        The first error of any is raised.
+        """
+        futures = [self.submit(task, kernel) for kernel in kernels]
+        return [future.result() for future in futures]

@@ -15,7 +15,7 @@ from typing import Self
 
 from kbexp.config import EvaluatorConfig
 from kbexp.errors import EvaluatorUnavailable, KbexpError
-from kbexp.evaluation.evaluator import wait_all
+from kbexp.evaluation.evaluator import Evaluator
 from kbexp.evaluation.process import CLOSE_TIMEOUT_S, WorkerLost, WorkerProcess
 from kbexp.kernel import Kernel
 from kbexp.task import Task
@@ -35,7 +35,7 @@ class Job:
     deaths: int = 0
 
 
-class LocalEvaluator:
+class LocalEvaluator(Evaluator):
     """An `Evaluator` over the CPU or the CUDA devices of this machine.
 
     `devices` holds, for each worker, torch's device name and the value of CUDA_VISIBLE_DEVICES
@@ -123,16 +123,6 @@ class LocalEvaluator:
         else:
             self._jobs.put(job)
         return job.future
-
-    def evaluate(
-        self, task: Task, kernel: Kernel, settings: EvaluatorConfig | None = None
-    ) -> Verdict:
-        """Judge one kernel and wait for its verdict."""
-        return self.submit(task, kernel, settings).result()
-
-    def evaluate_batch(self, task: Task, kernels: Sequence[Kernel]) -> list[Verdict]:
-        """Judge several kernels; verdicts come in the order of the kernels."""
-        return wait_all([self.submit(task, kernel) for kernel in kernels])
 
     def _serve(self, index: int) -> None:
         """Feed one worker until the evaluator closes; runs in a thread of its own."""

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import asdict, dataclass, field, replace
 from types import TracebackType
@@ -20,7 +20,7 @@ from uuid import uuid4
 
 from kbexp.config import EvaluatorConfig, GpuConfig
 from kbexp.errors import EvaluatorUnavailable, KbexpError
-from kbexp.evaluation.evaluator import wait_all
+from kbexp.evaluation.evaluator import Evaluator
 from kbexp.evaluation.modal import arguments
 from kbexp.evaluation.modal.app import Handles
 from kbexp.evaluation.modal.calls import Caller, Closed
@@ -79,7 +79,7 @@ class Job:
 Jobs = queue.Queue[Job | None]
 
 
-class ModalEvaluator:
+class ModalEvaluator(Evaluator):
     """Judges kernels in up to `gpu.count` containers, each with a device of its own.
 
     `complete` is applied to every verdict. Raises KbexpError for settings with which no container
@@ -183,16 +183,6 @@ class ModalEvaluator:
         else:
             self._jobs.put(job)
         return job.future
-
-    def evaluate(
-        self, task: Task, kernel: Kernel, settings: EvaluatorConfig | None = None
-    ) -> Verdict:
-        """Judge one kernel and wait for its verdict."""
-        return self.submit(task, kernel, settings).result()
-
-    def evaluate_batch(self, task: Task, kernels: Sequence[Kernel]) -> list[Verdict]:
-        """Judge several kernels; verdicts come in the order of the kernels."""
-        return wait_all([self.submit(task, kernel) for kernel in kernels])
 
     def _start(self, serve: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=serve, args=arguments, daemon=True)

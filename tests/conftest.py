@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -19,6 +20,9 @@ from kbexp.worker.processes import THREADS_AT_REST
 # spin for some 15 ms after every parallel region: half the processor's time where cores are few.
 os.environ.update(THREADS_AT_REST)
 
+# Nothing that is imported goes again: looking through it for garbage as it comes takes time only.
+gc.disable()
+
 # How long an example took decides nothing. In CI the same ones are tried each time.
 settings.register_profile("kbexp", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("kbexp")
@@ -26,9 +30,19 @@ settings.load_profile("kbexp")
 # Programs that a shell starts in its background ignore Ctrl-C, and so does all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Trace asks `inspect` about its operators, which looks through every module there is by then.
+import opto.trace  # noqa: E402, F401
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from here on, but look no more at what was imported."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -154,8 +154,6 @@ class Warm:
 
 def _serve(control: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     """Fork for every request; return it and its streams in the child, None when all is done."""
-    # What is here stays: no child need look through it, nor copy its pages for doing so.
-    gc.freeze()
     started: dict[int, tuple[int, socket.socket]] = {}  # by the descriptor of each process
     while True:
         for ready in select.select([control, *started], [], [])[0]:
@@ -203,6 +201,7 @@ def _become(request: dict[str, Any], streams: list[int]) -> str:
 def _prepare(modules: Sequence[str]) -> None:
     """Import the modules as a program of the repository would."""
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    gc.disable()
     for name in modules:
         if name == "opto":
             from kbexp.proposals.litellm_setup import import_opto
@@ -210,6 +209,10 @@ def _prepare(modules: Sequence[str]) -> None:
             import_opto()
         else:
             importlib.import_module(name)
+    # What is here stays: no child need look through it, nor copy its pages for doing so.
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 if __name__ == "__main__":

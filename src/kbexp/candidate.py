@@ -114,17 +114,27 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """A question in a search method's own words; `system` is its system message, or ""."""
+
+    user: str
+    system: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ProposalRequest:
     """What a search asks of a proposer: improve `parents[0]`, knowing the others.
 
     `seed` is drawn for this request alone from the run's seed, so that a request is repeatable
-    whatever ran beside it. `summary` is what the search has learned so far, or "".
+    whatever ran beside it. `summary` is what the search has learned so far, or "". Where there is
+    a `question`, it is asked as it stands, after what every question of the run begins with.
     """
 
     number: int
     parents: tuple[Candidate, ...]
     seed: int
     summary: str = ""
+    question: Question | None = None
 
 
 class Proposer(Protocol):

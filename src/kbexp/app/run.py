@@ -233,6 +233,7 @@ class Run:
         budget: Budget,
         archive: Archive,
     ) -> Outcome:
+        from kbexp.proposals.feedback import feedback
         from kbexp.search import score_named, search
 
         return search(
@@ -242,6 +243,7 @@ class Run:
             proposer=proposer,
             summarizer=open_summarizer(self._config, task),
             embedder=open_embedder(self._config),
+            tell=feedback,
             submit=lambda kernel: evaluator.submit(task, kernel),
             record=self._write,
             commit=self._commit,

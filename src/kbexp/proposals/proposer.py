@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from kbexp.candidate import Proposal, ProposalRequest
+from kbexp.candidate import Proposal, ProposalRequest, Question
 from kbexp.config import LlmConfig, ModelChoice
 from kbexp.errors import ModelUnavailable
 from kbexp.events import Event
 from kbexp.kernel import Kernel
 from kbexp.proposals.agent import new_agent
-from kbexp.proposals.answer import Answer
+from kbexp.proposals.answer import Answer, extract_kernel
 from kbexp.proposals.choice import Chooser
 from kbexp.proposals.device import DeviceFacts, allowed_languages
 from kbexp.proposals.failures import CallFailed
@@ -79,11 +79,14 @@ class LlmProposer:
         """
         name = self._chosen(request)
         llm = self._llms[name]
-        question = prompt(self._context, request)
         session = llm.session(request.seed)
         started = time.monotonic()
         try:
-            answer = self._ask(request.parents[0].kernel.source, question, session)
+            if request.question is not None:
+                answer = self._ask_as_it_stands(request.question, session)
+            else:
+                question = prompt(self._context, request)
+                answer = self._ask(request.parents[0].kernel.source, question, session)
         except CallFailed as failed:
             answer = Answer(None, str(failed))
         except ModelUnavailable as unavailable:
@@ -112,6 +115,17 @@ class LlmProposer:
         if len(self._gone) == len(self._llms):
             raise error
         return f"{error} The run goes on with its other models."
+
+    def _ask_as_it_stands(self, question: Question, session: Session) -> Answer:
+        """Ask a search method's own question, after what every question of the run begins with."""
+        system = f"{self._context}\n\n{question.system}".rstrip()
+        session(
+            messages=[
+                {"role": "system", "content": system},
+                {"role": "user", "content": question.user},
+            ]
+        )
+        return extract_kernel(session.reply, truncated=session.truncated)
 
     def _ask(self, source: str, question: Prompt, session: Session) -> Answer:
         """Forward gives the kernel, feedback goes backward, the optimizer proposes."""

@@ -17,6 +17,7 @@ from kbexp.errors import KbexpError
 from kbexp.search.beam import Beam
 from kbexp.search.chains import RandomRestart, Sequential
 from kbexp.search.choice import Algorithm, BestOfN, Choice, Priority
+from kbexp.search.rivals import RIVALS, check_rival
 from kbexp.search_config import AlgorithmConfig, SearchConfig
 
 if TYPE_CHECKING:
@@ -30,13 +31,16 @@ ALGORITHMS: dict[str, Callable[[AlgorithmConfig], Algorithm]] = {
     "beam": Beam,
     "random_restart": RandomRestart,
 }
-"""Every algorithm by its `kind`; add to it to offer another one."""
+"""Every algorithm of ours by its `kind`; add to it to offer another one."""
 
 
-def validate(config: AlgorithmConfig, search: SearchConfig | None = None) -> Algorithm:
-    """Return the algorithm of a configuration; raises KbexpError for settings that cannot be."""
-    if config.kind not in ALGORITHMS:
-        known = ", ".join(sorted(ALGORITHMS))
+def validate(config: AlgorithmConfig, search: SearchConfig | None = None) -> Algorithm | None:
+    """Return the algorithm of a configuration, None for a rival, which chooses by itself.
+
+    Raises KbexpError for settings that cannot be.
+    """
+    if config.kind not in ALGORITHMS and config.kind not in RIVALS:
+        known = ", ".join(sorted([*ALGORITHMS, *RIVALS]))
         raise KbexpError(
             f"There is no algorithm of kind {config.kind!r}: set algorithm.kind to one of {known}."
         )
@@ -60,6 +64,9 @@ def validate(config: AlgorithmConfig, search: SearchConfig | None = None) -> Alg
     _check("search.plateau", search.plateau, 1)
     _check("search.plateau_gain", search.plateau_gain, 0)
     _check("search.max_failures", search.max_failures, 1)
+    if config.kind in RIVALS:
+        check_rival(config)
+        return None
     return ALGORITHMS[config.kind](config)
 
 

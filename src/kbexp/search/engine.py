@@ -51,11 +51,14 @@ POLL_S = 0.1
 
 @dataclass(slots=True, kw_only=True)
 class Engine(ABC):
-    """The live state of a search: the archive, the board, what is in flight."""
+    """The live state of a search: the archive, the board, what is in flight.
+
+    `algorithm` is None where a rival's package chooses.
+    """
 
     config: AlgorithmConfig
     how: SearchConfig
-    algorithm: Algorithm
+    algorithm: Algorithm | None
     seed_kernel: Kernel
     submit: Submit
     retest: Submit

@@ -119,7 +119,7 @@ Done = Answered | Summarized | Judged
 
 
 class InFlight:
-    """The calls and evaluations under way; used from one thread only.
+    """The calls and evaluations under way; used from one thread only, `wake` apart.
 
     What is asked for counts as under way at once, and leaves this process with the next `launch`:
     what led to it is on the disk by then.
@@ -134,7 +134,7 @@ class InFlight:
         self._proposer = proposer
         self._summarizer = summarizer
         self._embedder = embedder
-        self._done: queue.SimpleQueue[Done] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Done | None] = queue.SimpleQueue()
         self._calls: set[int] = set()
         self._evaluations: dict[str, Future[Verdict] | None] = {}
         self._ready: list[tuple[Callable[[], object], Callable[[], object]]] = []
@@ -220,6 +220,10 @@ class InFlight:
             if future is not None:
                 future.cancel()
 
+    def wake(self) -> None:
+        """Have `next` return at once, with None if nothing has ended; called from any thread."""
+        self._done.put(None)
+
     def next(self, timeout_s: float) -> Done | None:
         """Return the next thing that ended, or None where nothing did within the time."""
         try:
@@ -233,6 +237,8 @@ class InFlight:
                 self._end_summary()
             case Judged():
                 del self._evaluations[done.kernel_id]
+            case None:
+                pass
         return done
 
     def _end_summary(self) -> None:

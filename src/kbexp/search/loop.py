@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from threading import Event as Flag
 
 from kbexp.budget import Budget
@@ -16,10 +17,12 @@ from kbexp.search.board import Board
 from kbexp.search.engine import Engine
 from kbexp.search.inflight import InFlight, Submit
 from kbexp.search.outcome import Outcome
+from kbexp.search.rivals import RIVALS, Tell
 from kbexp.search.score import Score
 from kbexp.search.steps import Steps
 from kbexp.search.stream import Stream
 from kbexp.search_config import AlgorithmConfig, SearchConfig, SearchMode
+from kbexp.verdict import Verdict
 
 
 def new_archive(how: SearchConfig) -> Archive:
@@ -44,6 +47,7 @@ def search(
     retest: Submit | None = None,
     summarizer: Summarizer | None = None,
     embedder: Embedder | None = None,
+    tell: Tell | None = None,
     grace_s: float = 3.0,
 ) -> Outcome:
     """Search until all is asked and judged or the budget is spent, whichever is first.
@@ -63,6 +67,7 @@ def search(
       where that never answers from a memory.
     - `summarizer` writes the rolling summary where `config.summarizer` asks for one.
     - `embedder` gives the vectors that the ε-net compares, token trigrams where it is None.
+    - `tell` puts a verdict into words, for a rival whose package writes its own questions.
     - When the run is stopped, calls in flight are waited for `grace_s` at most.
 
     Raises KbexpError for settings that cannot be, before anything is recorded.
@@ -81,7 +86,11 @@ def search(
         raise ValueError("the archive is of a run with another first kernel")
     budget.resume(archive.spending)
     net = epsilon_net(config, embedder)
-    engine: type[Engine] = Steps if how.mode == SearchMode.steps else Stream
+    engine: Callable[..., Engine] = Steps if how.mode == SearchMode.steps else Stream
+    if config.kind in RIVALS:
+        from kbexp.search.rivals.search import RivalSearch
+
+        engine = partial(RivalSearch, tell=tell or _status)
     return engine(
         config=config,
         how=how,
@@ -100,3 +109,8 @@ def search(
         net=net,
         grace_s=grace_s,
     ).run(stop)
+
+
+def _status(verdict: Verdict) -> str:
+    """Say how a kernel fared, where nobody says it better."""
+    return " ".join([f"{verdict.status}.", *verdict.reasons])

@@ -54,6 +54,7 @@ class Steps(Engine):
             return False
         start = archive.step_start
         self.board.refresh(start.candidates, start.number)
+        assert self.algorithm is not None
         choices = self.algorithm.step(self.board)
         self.to_ask = deque(
             (request_of(archive, choice, number, self.seed), choice.chain)

@@ -141,6 +141,7 @@ class Stream(Engine):
             number = len(archive.asked)
             if self.halt or number >= self.total:
                 return False
+            assert self.algorithm is not None
             choice = self.algorithm.next(self.board)
         if choice is None:
             return False

@@ -17,8 +17,9 @@ from kbexp.proposals.offline.explorer import Choice, explore
 from kbexp.proposals.offline.playbook import ENTRIES
 from kbexp.proposals.offline.playbook.entry import Fault
 from kbexp.proposals.offline.playbook.mark import Mark, read_mark
-from kbexp.proposals.offline.prompt_reader import Prompt, ShownKernel, read_text
+from kbexp.proposals.offline.prompt_reader import Prompt, read_text
 from kbexp.proposals.offline.reply import answer
+from kbexp.proposals.offline.shown import ShownKernel
 from kbexp.proposals.offline.slips import EDITS, applicable
 from kbexp.proposals.prompt import context, prompt, section
 from kbexp.tasks.catalog import NAMES, bundled

@@ -16,8 +16,9 @@ from kbexp.proposals.offline.book import open_book
 from kbexp.proposals.offline.explorer import explore
 from kbexp.proposals.offline.feedback import Outcome
 from kbexp.proposals.offline.notes import KEPT, KEPT_FAILURES, Note, read_notes, write_notes
-from kbexp.proposals.offline.prompt_reader import Prompt, ShownKernel
+from kbexp.proposals.offline.prompt_reader import Prompt
 from kbexp.proposals.offline.reply import WHO
+from kbexp.proposals.offline.shown import ShownKernel
 from kbexp.proposals.summarizer import LlmSummarizer
 from kbexp.tasks.catalog import bundled
 from kbexp.verdict import Interval, Phase, Status, Verdict

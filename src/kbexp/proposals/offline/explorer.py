@@ -14,7 +14,8 @@ from kbexp.proposals.offline.book import Book
 from kbexp.proposals.offline.feedback import Fared, Outcome, read_feedback
 from kbexp.proposals.offline.notes import Note, read_notes
 from kbexp.proposals.offline.playbook.entry import Fault, Slip, Tunable, Values, Variant
-from kbexp.proposals.offline.prompt_reader import Prompt, ShownKernel
+from kbexp.proposals.offline.prompt_reader import Prompt
+from kbexp.proposals.offline.shown import ShownKernel
 from kbexp.proposals.offline.slips import slip_in
 
 FAULT_RATE = 0.14

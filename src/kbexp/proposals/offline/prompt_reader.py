@@ -1,4 +1,8 @@
-"""Reads the tagged sections of a prompt out of chat messages; never raises on hostile text."""
+"""Reads what a prompt says out of chat messages; never raises on hostile text.
+
+It stands in tagged sections, but for kernels in the questions of rivals, which have words of their
+own.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from kbexp.proposals.offline.rival_prompts import read_rival
+from kbexp.proposals.offline.shown import ShownKernel
+
 MAX_CHARACTERS = 4_000_000
 """What is read of a prompt; the rest is dropped."""
 
 TAGS = ("task", "device", "languages", "kernel", "feedback", "summary")
 _OPENING = re.compile(rf"\s*<({'|'.join(TAGS)})((?:\s+[\w-]+=\"[^\"]*\")*)\s*>(.*)")
 _ATTRIBUTE = re.compile(r"([\w-]+)=\"([^\"]*)\"")
-
-
-@dataclass(frozen=True, slots=True)
-class ShownKernel:
-    """A kernel in a prompt, and the feedback that follows it ("" where none does)."""
-
-    id: str
-    source: str
-    feedback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +85,8 @@ def read_text(text: str) -> Prompt:
     task = _first(sections, "task")
     device = _first(sections, "device")
     parent, others = _kernels(sections)
+    if parent is None and not others:
+        parent, others = read_rival(text)
     languages = (part.strip() for part in _first(sections, "languages").body.split(","))
     return Prompt(
         task_name=task.attributes.get("name", ""),

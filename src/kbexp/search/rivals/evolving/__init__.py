@@ -1,0 +1,1 @@
+"""What runs in OpenEvolve's process: the package itself, and its way to the search."""

@@ -6,9 +6,10 @@ kernel's text, and of what came of it as much as the prompt says.
 
 from __future__ import annotations
 
+import re
+
 from kbexp.proposals.offline.shown import ShownKernel
 
-_FENCE_END = "\n```\n"
 _GEPA_KERNEL = "\n## Current Component\n\nThe component being optimized:\n\n```\n"
 _GEPA_RESULTS = "\n## Evaluation Results\n"
 _GEPA_END = "\n## Your Task\n"
@@ -16,8 +17,7 @@ _CURRENT = "\n# Current Program\n```python\n"
 _CURRENT_END = "\n```\n\n# Task\n"
 _INFORMATION = "# Current Program Information\n"
 _HISTORY = "\n# Program Evolution History\n"
-_OTHERS = ("### Program ", "### Inspiration ")
-_CODE = "```python\n"
+_HEADING = re.compile(r"^### (?=(?:Program|Inspiration) \w+ \(Score: )", re.MULTILINE)
 
 
 def read_rival(text: str) -> tuple[ShownKernel | None, tuple[ShownKernel, ...]]:
@@ -46,10 +46,9 @@ def _openevolve(text: str) -> tuple[ShownKernel | None, tuple[ShownKernel, ...]]
 def _others(history: str) -> tuple[ShownKernel, ...]:
     """Return the programs of the history; a heading and a last line say how each fared."""
     shown: list[ShownKernel] = []
-    for part in history.split("\n### "):
-        part = f"### {part}"
-        heading, found, rest = part.partition(f"\n{_CODE}")
-        source, _, said = rest.rpartition(_FENCE_END)
-        if found and heading.startswith(_OTHERS) and source:
+    for part in _HEADING.split(history)[1:]:
+        heading, found, rest = part.partition("\n```python\n")
+        source, _, said = rest.rpartition("\n```\n")
+        if found and "\n" not in heading and source:
             shown.append(ShownKernel("", source, f"{heading}\n{said}"))
     return tuple(shown)

@@ -10,6 +10,7 @@ verdicts up to where the run was cut: with the same seed it comes to the same qu
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 from itertools import islice
 from threading import Event as Flag
@@ -23,6 +24,9 @@ from kbexp.search.outcome import Outcome
 from kbexp.search.rivals.catalog import RIVALS, Settings, Tell
 from kbexp.search.rivals.talk import Asking, Closed, Judging, NoKernel, Talk, Told
 from kbexp.search.stream import Stream
+
+SILENT_S = 300.0
+"""How long a rival may think; it takes milliseconds, and some seconds to start."""
 
 JOIN_S = 5.0
 """How long a rival may take to end; its thread is a daemon and holds nothing up."""
@@ -62,8 +66,8 @@ class RivalSearch(Stream):
         if self.thread.ident is None:
             self.thread.start()
         self._grant()
-        if self.talk.over and self.talk.wish() is None:
-            self._ended()
+        if self.talk.wish() is None:
+            self._silent()
         super(RivalSearch, self).advance()
 
     def _play(self) -> None:
@@ -78,9 +82,19 @@ class RivalSearch(Stream):
             error = caught
         self.talk.end(error)
 
-    def _ended(self) -> None:
-        """Say why the rival has ended before the search; raises KbexpError where it failed."""
+    def _silent(self) -> None:
+        """See whether a rival that wants nothing thinks, has ended, or does neither.
+
+        Raises KbexpError where its package failed, or goes round and round and asks nothing.
+        """
         error, name = self.talk.error, self.config.name
+        if not self.talk.over:
+            if time.monotonic() - self.talk.last_granted > SILENT_S:
+                raise KbexpError(
+                    f"The package behind algorithm={name} has asked nothing for {SILENT_S:g} s: "
+                    "what came until then is kept; resume the run to have it begin anew."
+                )
+            return
         if error is not None:
             said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             raise KbexpError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -66,6 +67,8 @@ class Talk:
         self.over = False
         self.error: Exception | None = None
         """`over` once the rival has ended by itself, with the error that it ended in."""
+        self.last_granted = time.monotonic()
+        """When the last wish was granted, or this was made."""
 
     def ask(self, system: str, user: str) -> str:
         """Ask the model and return its kernel's source; raises NoKernel, Closed."""
@@ -87,6 +90,8 @@ class Talk:
     def wish(self) -> Wish | None:
         """Return the wish that is not granted yet; None while the rival thinks."""
         if self._wish is None or self._wish.granted.done():
+            if self._wish is not None:
+                self.last_granted = time.monotonic()
             try:
                 self._wish = self._wishes.get_nowait()
             except queue.Empty:

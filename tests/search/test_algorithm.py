@@ -131,7 +131,7 @@ def test_the_presets_hold_settings_that_exist() -> None:
     presets = {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in CONF.glob("*.yaml")}
     assert set(presets) == {
         *("ps", "ps_summarizer", "ps_epsnet", "ps_epsnet_summarizer"),
-        *("best_of_n", "sequential", "beam", "random_restart"),
+        *("best_of_n", "sequential", "beam", "random_restart", "gepa", "openevolve"),
     }
     for name, preset in presets.items():
         assert preset.pop("defaults") == ["_algorithm", "_self_"]

@@ -300,8 +300,11 @@ def test_its_process_knows_no_key_and_dies_with_us() -> None:
         for child in children:
             assert "sk-that" not in str(child.environ())
             assert "OPENAI_API_KEY" not in child.environ()
+        folder = Path(children[0].cwd())
+        assert folder.name.startswith("kbexp-openevolve-")
         process.kill()
     deadline = time.monotonic() + 60
     while any(c.is_running() and c.status() != psutil.STATUS_ZOMBIE for c in children):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    assert not folder.exists()

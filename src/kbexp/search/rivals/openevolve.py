@@ -32,8 +32,7 @@ class OpenEvolveFailed(Exception):
 def play(talk: Talk, settings: Settings) -> None:
     """Search until the talk is closed; raises OpenEvolveFailed where its process fails."""
     with tempfile.TemporaryDirectory(prefix="kbexp-openevolve-") as name, _child(name) as line:
-        start = {"seed": settings.seed, "first": settings.first, "folder": name}
-        line.send(start)
+        line.send({"seed": settings.seed, "first": settings.first})
         while (message := line.receive()) is not None:
             if "failed" in message:
                 raise OpenEvolveFailed(str(message["failed"]))
@@ -66,10 +65,10 @@ def _child(folder: str) -> Iterator[Line]:
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     # Sets of texts are in another order in every process, unless told otherwise.
     environment |= {"PYTHONHASHSEED": "0", "HOME": folder, "TMPDIR": folder}
-    command = [sys.executable, "-m", "kbexp.search.rivals.evolving.main", str(theirs.fileno())]
+    program = [sys.executable, "-P", "-m", "kbexp.search.rivals.evolving.main"]
     with theirs, Path(folder, "output").open("wb") as output:
         process = subprocess.Popen(
-            command,
+            [*program, str(theirs.fileno()), folder],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,

@@ -1,7 +1,8 @@
-"""The process that OpenEvolve runs in: `python -m kbexp.search.rivals.evolving.main FD`.
+"""The process that OpenEvolve runs in: `python -m kbexp.search.rivals.evolving.main FD FOLDER`.
 
-OpenEvolve works out an iteration in a process that it forks from this one; both use the socket
-`FD`, never at once, because there is a single worker and this one waits for it.
+`FOLDER` is its own, for all that it writes, and goes with it. OpenEvolve works out an iteration in
+a process that it forks from this one; both use the socket `FD`, never at once, because there is a
+single worker and this one waits for it.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import signal
 import socket
 import sys
 import threading
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -61,12 +64,11 @@ class Model:
 
 
 def _call(message: dict[str, Any]) -> dict[str, Any]:
-    """Ask the search and wait for it; ends this process where it has gone."""
+    """Ask the search and wait for its answer; where it has gone, for the end of this process."""
     assert LINE is not None
     LINE.send(message)
-    reply = LINE.receive()
-    if reply is None:
-        os._exit(0)
+    while (reply := LINE.receive()) is None:
+        time.sleep(1.0)
     return reply
 
 
@@ -105,27 +107,28 @@ def _repeatable(seed: int) -> None:
     uuid.uuid4 = lambda: uuid.UUID(int=names.getrandbits(128), version=4)
 
 
-def _die_with_the_search() -> None:
+def _die_with_the_search(folder: Path) -> None:
     """End all processes of this session once the one that started it has gone."""
 
     def watch() -> None:
         while os.read(0, 1):  # not sys.stdin: whoever is forked meanwhile would inherit its lock
             pass
+        shutil.rmtree(folder, ignore_errors=True)
         os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: int, folder: Path) -> None:
     """Run OpenEvolve for the search at the other end of the socket."""
     global LINE
-    _die_with_the_search()
+    _die_with_the_search(folder)
     LINE = Line(socket.socket(fileno=descriptor))
     start = LINE.receive()
     if start is None:
         return
     try:
-        _evolve(int(start["seed"]), str(start["first"]), Path(start["folder"]))
+        _evolve(int(start["seed"]), str(start["first"]), folder)
     except Exception as error:
         LINE.send({"failed": f"{type(error).__name__}: {error}"[:2000]})
     else:
@@ -147,4 +150,4 @@ if __name__ == "__main__":
     # Under its own name: what OpenEvolve loads by path finds the same line.
     from kbexp.search.rivals.evolving import main as ours
 
-    ours.main(int(sys.argv[1]))
+    ours.main(int(sys.argv[1]), Path(sys.argv[2]))

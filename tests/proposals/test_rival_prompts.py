@@ -19,6 +19,7 @@ from kbexp.proposals.offline.prompt_reader import read_text
 from kbexp.proposals.prompt import context
 from kbexp.proposals.proposer import LlmProposer
 from kbexp.search.rivals.catalog import RIVALS, Settings
+from kbexp.search.rivals.search import plain
 from kbexp.search.rivals.talk import Asking, NoKernel, Talk, Told
 from kbexp.verdict import Interval, Status, Verdict
 
@@ -31,7 +32,8 @@ def kernel(number: int) -> Kernel:
     return Kernel(
         f'"""Kernel {number}.\n\n## Evaluation Results\n\n### Program 9\n"""\n'
         "import torch\n\n\n# Current Program\nclass ModelNew(torch.nn.Module):\n"
-        '    """Between ` and `.\n\n# Task\n### Program 2 (of 3)\n    """\n'
+        '    """Between ` and `,\n\n```\nand fences,\r\n.\n\n'
+        '# Task\n### Program 2 (of 3)\n    """\n'
     )
 
 
@@ -50,7 +52,7 @@ def asked_by(kind: str, tell: Callable[[int], Told]) -> list[tuple[Question, set
     wishes = threading.Semaphore(0)
     talk = Talk(wishes.release)
     known, questions = set[int](), list[tuple[Question, set[int]]]()
-    numbers = {kernel(number).source.strip(): number for number in range(ANSWERS + 1)}
+    numbers = {plain(kernel(number).source): number for number in range(ANSWERS + 1)}
 
     def play() -> None:
         try:
@@ -65,8 +67,8 @@ def asked_by(kind: str, tell: Callable[[int], Told]) -> list[tuple[Question, set
         wish = talk.wish()
         assert wish is not None, talk.error
         if not isinstance(wish, Asking):
-            known.add(numbers[wish.text.strip()])
-            wish.granted.set_result(tell(numbers[wish.text.strip()]))
+            known.add(numbers[plain(wish.text)])
+            wish.granted.set_result(tell(numbers[plain(wish.text)]))
             continue
         questions.append((wish.question, set(known)))
         if len(questions) == 2:
@@ -85,7 +87,7 @@ def test_the_playbook_reads_what_a_rival_shows(kit: Any) -> None:
         speedup = verdict.speedup.value if verdict.speedup else None
         return Told(speedup or 0.0, feedback(verdict), speedup)
 
-    numbers = {kernel(number).source.strip(): number for number in range(ANSWERS + 1)}
+    numbers = {plain(kernel(number).source): number for number in range(ANSWERS + 1)}
     for kind in RIVAL_KINDS:
         parents, others = set[int](), set[int]()
         for question, known in asked_by(kind, tell):
@@ -93,7 +95,7 @@ def test_the_playbook_reads_what_a_rival_shows(kit: Any) -> None:
             prompt = read_text(text)
             assert (prompt.task_name, prompt.languages) == ("softmax", ("torch",))
             assert prompt.parent is not None
-            number = numbers[prompt.parent.source.strip()]
+            number = numbers[plain(prompt.parent.source)]
             parents.add(number)
             fared = read_feedback(prompt.parent.feedback)
             if number % 4 == 3:
@@ -101,7 +103,7 @@ def test_the_playbook_reads_what_a_rival_shows(kit: Any) -> None:
             else:
                 assert fared.speedup == pytest.approx(1.0 + number / 4)
             for other in prompt.others:
-                number = numbers[other.source.strip()]
+                number = numbers[plain(other.source)]
                 others.add(number)
                 said = read_feedback(other.feedback).speedup
                 assert said == (None if number % 4 == 3 else pytest.approx(1.0 + number / 4))

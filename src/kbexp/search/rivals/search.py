@@ -42,7 +42,7 @@ class RivalSearch(Stream):
     granted: int = 0
     """How many of the rival's questions were answered: the number of the one it asks next."""
     by_text: dict[str, str] = field(default_factory=dict)
-    """The ids of held kernels by their texts, without the space around them, which rivals cut."""
+    """The ids of held kernels by their plain texts."""
     read: int = 0
     """How many of the held kernels stand in `by_text`."""
     departed: bool = False
@@ -139,11 +139,11 @@ class RivalSearch(Stream):
 
     def _told(self, wish: Judging) -> Told | None:
         """Return what a text came to; None while its kernel waits for its verdict."""
-        archive, text = self.archive, wish.text.strip()
+        archive, text = self.archive, plain(wish.text)
         kernel_id = self._known().get(text)
         if kernel_id is None:
             waiting = (p.kernel for p in archive.undecided.values() if p.kernel is not None)
-            if any(kernel.source.strip() == text for kernel in waiting):
+            if any(plain(kernel.source) == text for kernel in waiting):
                 return None
             return Told(0.0, "Not judged: this text is no kernel that the model has given.")
         verdicts = archive.verdicts[kernel_id]
@@ -158,7 +158,7 @@ class RivalSearch(Stream):
     def _known(self) -> dict[str, str]:
         held = self.archive.held
         for kernel in islice(held.values(), self.read, None):
-            self.by_text.setdefault(kernel.source.strip(), kernel.id)
+            self.by_text.setdefault(plain(kernel.source), kernel.id)
         self.read = len(held)
         return self.by_text
 
@@ -187,10 +187,15 @@ class RivalSearch(Stream):
 
         Both rivals put that one last. Where none is found it is the first kernel.
         """
-        user, found = question.user, list[tuple[int, int, Candidate]]()
+        user, found = plain(question.user), list[tuple[int, int, Candidate]]()
         for text, kernel_id in self._known().items():
             at, candidate = user.rfind(text), self.archive.candidates.get(kernel_id)
             if at >= 0 and candidate is not None:
                 found.append((at, len(text), candidate))
         found.sort(key=lambda each: each[:2], reverse=True)
         return [candidate for _, _, candidate in found] or [self.archive.in_order[0]]
+
+
+def plain(text: str) -> str:
+    """Return a text without what rivals change in it: the space around it, and its line ends."""
+    return "\n".join(text.splitlines()).strip()

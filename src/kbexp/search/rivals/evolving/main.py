@@ -27,6 +27,9 @@ ITERATIONS = 10**9
 
 _EVALUATION = "from kbexp.search.rivals.evolving.main import evaluate\n"
 
+FENCE, STAND_IN = "```", "\u02cb\u02cb\u02cb"
+"""OpenEvolve takes a program to end at the first fence; one in a kernel is put in other words."""
+
 LINE: Line | None = None
 """The way to the search, in this process and in those that are forked from it."""
 
@@ -35,7 +38,8 @@ def evaluate(program_path: str) -> Any:
     """Return what the search knows of a program: OpenEvolve's evaluator."""
     from openevolve.evaluation_result import EvaluationResult
 
-    told = _call({"judge": Path(program_path).read_text(encoding="utf-8")})
+    text = Path(program_path).read_text(encoding="utf-8")
+    told = _call({"judge": text.replace(STAND_IN, FENCE)})
     metrics = {"combined_score": float(told["score"])}
     if told["speedup"] is not None:
         metrics["speedup"] = float(told["speedup"])
@@ -57,10 +61,10 @@ class Model:
     ) -> str:
         """Answer a question; raises RuntimeError where the answer holds no kernel."""
         user = "\n\n".join(message["content"] for message in messages)
-        reply = _call({"system": system_message, "user": user})
+        reply = _call({"system": system_message, "user": user.replace(STAND_IN, FENCE)})
         if "kernel" not in reply:
             raise RuntimeError(str(reply.get("error", "")))
-        return f"```python\n{reply['kernel']}\n```"
+        return f"{FENCE}python\n{str(reply['kernel']).replace(FENCE, STAND_IN)}\n{FENCE}"
 
 
 def _call(message: dict[str, Any]) -> dict[str, Any]:

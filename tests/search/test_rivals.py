@@ -26,7 +26,7 @@ from kbexp.search.rivals import catalog
 from kbexp.search.rivals import search as rivals_search
 from kbexp.search.rivals.catalog import Rival, Settings
 from kbexp.search.rivals.talk import NoKernel, Talk
-from kbexp.search_config import AlgorithmConfig, SearchConfig
+from kbexp.search_config import AlgorithmConfig, SearchConfig, SearchMode
 from kbexp.tracking import Journal, read
 
 RIVALS = ("gepa", "openevolve")
@@ -38,7 +38,7 @@ def settings(kind: str, **more: Any) -> AlgorithmConfig:
 
 
 def run_of(land: SimpleNamespace, kind: str, steps: int = 12, **more: Any) -> Any:
-    return land.Run(settings(kind, num_steps=steps), how=SearchConfig(), **more)
+    return land.Run(settings(kind, num_steps=steps), **({"how": SearchConfig()} | more))
 
 
 def running(kind: str) -> list[str]:
@@ -74,6 +74,14 @@ def test_a_rival_searches_as_any_other_algorithm(land: SimpleNamespace, kind: st
     assert len({request.parents[0].kernel.id for request in run.proposer.requests}) > 1
     assert not any(isinstance(event, Noted) for event in run.journal)
     assert not running(kind)
+
+
+def test_the_mode_makes_no_difference(land: SimpleNamespace) -> None:
+    stream, steps = (
+        run_of(land, "gepa", 30, how=SearchConfig(mode=mode)).go() for mode in SearchMode
+    )
+    assert steps.reason == "All 30 steps are done."
+    assert land.snapshot(steps.archive) == land.snapshot(stream.archive)
 
 
 @pytest.mark.parametrize(

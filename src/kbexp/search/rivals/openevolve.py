@@ -22,7 +22,7 @@ from kbexp.search.rivals.catalog import Settings
 from kbexp.search.rivals.talk import Closed, NoKernel, Talk
 from kbexp.search.rivals.wire import Line
 
-_PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
 
 
 class OpenEvolveFailed(Exception):
@@ -63,6 +63,8 @@ def _child(folder: str) -> Iterator[Line]:
     """
     ours, theirs = socket.socketpair()
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    # Python looks for modules where it does here, wherever a relative folder is named.
+    environment["PYTHONPATH"] = os.pathsep.join(str(Path(p).absolute()) for p in sys.path if p)
     # Sets of texts are in another order in every process, unless told otherwise.
     environment |= {"PYTHONHASHSEED": "0", "HOME": folder, "TMPDIR": folder}
     program = [sys.executable, "-P", "-m", "kbexp.search.rivals.evolving.main"]

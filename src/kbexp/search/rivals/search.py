@@ -87,7 +87,7 @@ class RivalSearch(Stream):
 
         Raises KbexpError where its package failed, or goes round and round and asks nothing.
         """
-        error, name = self.talk.error, self.config.name
+        name = self.config.name
         if not self.talk.over:
             if time.monotonic() - self.talk.last_granted > SILENT_S:
                 raise KbexpError(
@@ -95,7 +95,7 @@ class RivalSearch(Stream):
                     "what came until then is kept; resume the run to have it begin anew."
                 )
             return
-        if error is not None:
+        if (error := self.talk.error) is not None:
             said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             raise KbexpError(
                 f"The package behind algorithm={name} failed ({said}): what came until then is "

@@ -65,8 +65,9 @@ class Talk:
         self._wish: Wish | None = None
         self._closed = False
         self.over = False
+        """True once the rival has ended by itself."""
         self.error: Exception | None = None
-        """`over` once the rival has ended by itself, with the error that it ended in."""
+        """What it ended in, where that was an error."""
         self.last_granted = time.monotonic()
         """When the last wish was granted, or this was made."""
 
@@ -100,7 +101,8 @@ class Talk:
 
     def end(self, error: Exception | None) -> None:
         """Say that the rival has ended; called on its thread."""
-        self.error, self.over = error, True
+        self.error = error
+        self.over = True  # last: whoever sees it sees the error too
         self._wake()
 
     def close(self) -> None:

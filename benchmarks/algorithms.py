@@ -40,6 +40,7 @@ from kbexp.candidate import Proposal, ProposalRequest, Proposer
 from kbexp.config import RunConfig
 from kbexp.evaluation import open_evaluator
 from kbexp.events import DuplicateFound, Event, ProposalReceived, VerdictReached
+from kbexp.proposals.feedback import feedback
 from kbexp.search import score_named, search
 from kbexp.summary import RunSummary
 from kbexp.task import Task
@@ -131,6 +132,7 @@ def searched(config: RunConfig, task: Task, judge: Recorded) -> Curve:
         score=score_named(config.metric),
         seed=config.seed,
         stop=threading.Event(),
+        tell=feedback,
     )
     if outcome.error is not None:
         raise outcome.error

@@ -158,6 +158,7 @@ class Run:
     retest: Any = None
     summarizer: Any = None
     embedder: Any = None
+    tell: Callable[[Verdict], str] | None = None
     how: SearchConfig = field(default_factory=lambda: SearchConfig(mode=SearchMode.steps))
 
     def go(self) -> Outcome:
@@ -185,6 +186,7 @@ class Run:
             retest=self.retest,
             summarizer=self.summarizer,
             embedder=self.embedder,
+            tell=self.tell,
             grace_s=self.grace_s,
         )
 

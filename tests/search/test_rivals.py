@@ -28,6 +28,7 @@ from kbexp.search.rivals.catalog import Rival, Settings
 from kbexp.search.rivals.talk import NoKernel, Talk
 from kbexp.search_config import AlgorithmConfig, SearchConfig, SearchMode
 from kbexp.tracking import Journal, read
+from kbexp.verdict import Verdict
 
 RIVALS = ("gepa", "openevolve")
 
@@ -38,7 +39,12 @@ def settings(kind: str, **more: Any) -> AlgorithmConfig:
 
 
 def run_of(land: SimpleNamespace, kind: str, steps: int = 12, **more: Any) -> Any:
-    return land.Run(settings(kind, num_steps=steps), **({"how": SearchConfig()} | more))
+    given = {"how": SearchConfig(), "tell": words}
+    return land.Run(settings(kind, num_steps=steps), **(given | more))
+
+
+def words(verdict: Verdict) -> str:
+    return f"The kernel is {verdict.status}, at {verdict.speedup}."
 
 
 def running(kind: str) -> list[str]:
@@ -56,7 +62,7 @@ def replaced(monkeypatch: pytest.MonkeyPatch, play: Callable[[Talk, Settings], N
 
 @pytest.mark.parametrize("kind", RIVALS)
 def test_a_rival_searches_as_any_other_algorithm(land: SimpleNamespace, kind: str) -> None:
-    run = run_of(land, kind)
+    run = run_of(land, kind, how=SearchConfig(max_staleness=0))
     outcome = run.go()
     archive = outcome.archive
     assert (outcome.state, outcome.reason) == (RunState.COMPLETE, "All 12 steps are done.")
@@ -71,6 +77,7 @@ def test_a_rival_searches_as_any_other_algorithm(land: SimpleNamespace, kind: st
     for request in run.proposer.requests:
         assert request.question is not None
         assert request.parents[0].kernel.source.strip() in request.question.user
+        assert words(archive.verdicts[request.parents[0].kernel.id][0]) in request.question.user
     assert len({request.parents[0].kernel.id for request in run.proposer.requests}) > 1
     assert not any(isinstance(event, Noted) for event in run.journal)
     assert not running(kind)
@@ -231,6 +238,7 @@ def test_what_a_rival_is_told(land: SimpleNamespace, monkeypatch: pytest.MonkeyP
     run.go()
     first, unknown, why = seen
     assert (first.score, first.speedup) == (land.speedup_of(run.seed_kernel),) * 2
+    assert first.feedback == words(land.verdict_of(run.seed_kernel))
     assert unknown.score == 0.0
     assert unknown.feedback.startswith("Not judged")
     assert why

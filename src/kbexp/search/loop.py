@@ -22,7 +22,6 @@ from kbexp.search.score import Score
 from kbexp.search.steps import Steps
 from kbexp.search.stream import Stream
 from kbexp.search_config import AlgorithmConfig, SearchConfig, SearchMode
-from kbexp.verdict import Verdict
 
 
 def new_archive(how: SearchConfig) -> Archive:
@@ -90,7 +89,9 @@ def search(
     if config.kind in RIVALS:
         from kbexp.search.rivals.search import RivalSearch
 
-        engine = partial(RivalSearch, tell=tell or _status)
+        if tell is None:
+            raise ValueError("a rival has to be told verdicts in words")
+        engine = partial(RivalSearch, tell=tell)
     return engine(
         config=config,
         how=how,
@@ -109,8 +110,3 @@ def search(
         net=net,
         grace_s=grace_s,
     ).run(stop)
-
-
-def _status(verdict: Verdict) -> str:
-    """Say how a kernel fared, where nobody says it better."""
-    return " ".join([f"{verdict.status}.", *verdict.reasons])

@@ -63,11 +63,15 @@ class RivalSearch(Stream):
 
     def advance(self) -> None:
         """Begin everything that can begin now, and grant the rival what can be granted."""
-        if self.thread.ident is None:
-            self.thread.start()
-        self._grant()
-        if self.talk.wish() is None:
-            self._silent()
+        # A rival begins with the verdict on the first kernel. It starts when that is there: what is
+        # timed on a processor wants it for itself.
+        if self.archive.judged:
+            if self.thread.ident is None:
+                self.talk.last_granted = time.monotonic()
+                self.thread.start()
+            self._grant()
+            if self.talk.wish() is None:
+                self._silent()
         super(RivalSearch, self).advance()
 
     def _play(self) -> None:

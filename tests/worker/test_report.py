@@ -50,17 +50,18 @@ def test_a_true_header_with_any_payload_is_read_or_refused(
     assert report.kind is kind  # type: ignore[attr-defined]
 
 
-@given(st.lists(st.integers(0, 2**64 - 1), max_size=20))
-def test_times_come_through(times: list[int]) -> None:
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=20), st.booleans())
+def test_times_come_through(times: list[int], strided: bool) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        send_report(theirs, Kind.CALLED, pack_times(times))
-        assert list(read_report(ours, 1.0, len(times)).times_ns) == times
+        send_report(theirs, Kind.CALLED, pack_times(times, strided))
+        report = read_report(ours, 1.0, len(times))
+        assert (list(report.times_ns), report.strided) == (times, strided)
 
 
 def test_more_times_than_asked_for_are_refused() -> None:
-    data = HEADER.pack(MAGIC, Kind.CALLED, 16) + struct.pack("<2Q", 1, 2)
-    with pytest.raises(Closed, match="16 bytes"):
+    data = HEADER.pack(MAGIC, Kind.CALLED, 17) + struct.pack("<2Q?", 1, 2, False)
+    with pytest.raises(Closed, match="17 bytes"):
         answer(data, calls=1)
 
 

@@ -192,7 +192,9 @@ class Caller:
         begun = time.perf_counter_ns()
         side.tell({"block": slots, "flushes": self.flushes})
         report = side.expect(Kind.CALLED, len(slots), self._examined.layout.outputs)
-        return Block(list(report.times_ns), time.perf_counter_ns() - begun)
+        taken_ns = time.perf_counter_ns() - begun
+        side.clock.strided |= report.strided
+        return Block(list(report.times_ns), taken_ns)
 
     def _call_each(self, side: Side, slots: list[int], chosen: set[int]) -> Block:
         """Order call after call, so that only the outputs that are looked at are copied."""

@@ -59,8 +59,8 @@ class Leaf:
 class Report:
     """One report: `times_ns` with CALLED, `leaves` with LAYOUT, `text` with FAILED.
 
-    `strided` comes with COPIED: an output did not lie in the order of its elements. `profile` comes
-    with PROFILED.
+    `strided` comes with COPIED and with CALLED, where outputs were copied in between: one did not
+    lie in the order of its elements. `profile` comes with PROFILED.
     """
 
     kind: Kind
@@ -77,9 +77,9 @@ def send_report(channel: socket.socket, kind: Kind, payload: bytes = b"") -> Non
     channel.sendall(HEADER.pack(MAGIC, kind, len(payload)) + payload)
 
 
-def pack_times(times_ns: list[int]) -> bytes:
+def pack_times(times_ns: list[int], strided: bool = False) -> bytes:
     """Return the payload of a CALLED report."""
-    return struct.pack(f"<{len(times_ns)}Q", *times_ns)
+    return struct.pack(f"<{len(times_ns)}Q?", *times_ns, strided)
 
 
 def pack_text(text: str) -> bytes:
@@ -121,7 +121,7 @@ def read_report(channel: socket.socket, timeout_s: float, calls: int = 0) -> Rep
     kind = Kind(code)
     expected = {
         Kind.READY: (0, 0),
-        Kind.CALLED: (8 * calls, 8 * calls),
+        Kind.CALLED: (8 * calls + 1, 8 * calls + 1),
         Kind.LAYOUT: (LEAVES.size, LEAVES.size + MAX_LEAVES * LEAF.size),
         Kind.COPIED: (1, 1),
         Kind.FAILED: (0, MAX_TEXT),
@@ -131,7 +131,8 @@ def read_report(channel: socket.socket, timeout_s: float, calls: int = 0) -> Rep
         raise Closed(f"the kernel's process sent a {kind.name} report of {size} bytes")
     payload = read_exactly(channel, size, deadline)
     if kind is Kind.CALLED:
-        return Report(kind, times_ns=struct.unpack(f"<{calls}Q", payload))
+        *times_ns, strided = struct.unpack(f"<{calls}Q?", payload)
+        return Report(kind, times_ns=tuple(times_ns), strided=strided)
     if kind is Kind.LAYOUT:
         return Report(kind, leaves=_unpack_leaves(payload))
     if kind is Kind.COPIED:

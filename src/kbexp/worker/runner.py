@@ -71,6 +71,8 @@ class Runner:
             getattr(module, order["class_name"]), order["init"], order["seed"], self._device
         )
         self._last: Any = None
+        self._strided = False
+        """True once an output that was handed over did not lie in the order of its elements."""
         self._flush = None
         if self._device.type == "cuda":
             self._flush = torch.empty(order["flush_bytes"], dtype=torch.uint8, device=self._device)
@@ -87,8 +89,7 @@ class Runner:
 
         if "give" in order:
             self._hand_over(self._last, order["give"])
-            dense = all(tensor.is_contiguous() for tensor in output_tensors(self._last))
-            send_report(channel, Kind.COPIED, b"\0" if dense else b"\1")
+            send_report(channel, Kind.COPIED, b"\1" if self._strided else b"\0")
             return
         if "profile" in order:
             inputs = [unflatten(self._arguments, self._inputs(slot)) for slot in order["profile"]]
@@ -101,7 +102,7 @@ class Runner:
             else:
                 done = self._block(order["block"], order["flushes"])
         if isinstance(done, list):
-            send_report(channel, Kind.CALLED, pack_times(done))
+            send_report(channel, Kind.CALLED, pack_times(done, self._strided))
         else:
             send_report(channel, Kind.LAYOUT, done)
 
@@ -163,6 +164,7 @@ class Runner:
         different = self._layout_if_different(tensors)
         if different:
             return different
+        self._strided |= not all(tensor.is_contiguous() for tensor in tensors)
         for tensor, place in zip(tensors, self._arena.outputs(slot), strict=True):
             if tensor.device.type != self._device.type:
                 raise Unsupported(f"forward returned a tensor on {tensor.device}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kbexp.budget import Spending
+from kbexp.event_records import from_record, to_record
 from kbexp.events import (
     BaselineBegun,
     BaselineJudged,
@@ -14,8 +15,6 @@ from kbexp.events import (
     Event,
     RunStarted,
     VerdictReached,
-    from_record,
-    to_record,
 )
 from kbexp.kernel import Kernel
 from kbexp.summary import RunSummary

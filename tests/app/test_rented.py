@@ -18,14 +18,13 @@ from kbexp.config import (
     RunConfig,
 )
 from kbexp.errors import EvaluatorUnavailable
+from kbexp.event_records import from_record, to_record
 from kbexp.events import (
     DeviceBilled,
     DeviceReady,
     Event,
     ProposalAsked,
     RunEnded,
-    from_record,
-    to_record,
 )
 from kbexp.search_config import AlgorithmConfig
 

@@ -18,7 +18,8 @@ import pytest
 from kbexp.budget import Budget
 from kbexp.candidate import Candidate, Proposal, ProposalRequest, Summary, Usage
 from kbexp.config import BudgetConfig
-from kbexp.events import Event, from_record, to_record
+from kbexp.event_records import from_record, to_record
+from kbexp.events import Event
 from kbexp.kernel import Kernel, text_id
 from kbexp.search import Archive, Outcome, score_named, search
 from kbexp.search_config import AlgorithmConfig, SearchConfig, SearchMode

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from kbexp.candidate import Proposal, Summary, Usage
 from kbexp.errors import KbexpError
+from kbexp.event_records import to_record
 from kbexp.events import (
     DuplicateFound,
     EmbeddingsMade,
@@ -26,7 +27,6 @@ from kbexp.events import (
     StepDone,
     SummaryWritten,
     VerdictReached,
-    to_record,
 )
 from kbexp.kernel import Kernel
 from kbexp.tracking.lines import decode, encode, read

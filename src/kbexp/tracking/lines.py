@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from kbexp.errors import KbexpError
-from kbexp.events import Event, from_record, to_record
+from kbexp.event_records import from_record, to_record
+from kbexp.events import Event
 
 GROUP_BYTES = 1 << 20
 """How much of a journal, at most, waits for the disk at once, if it is more than one line.

@@ -41,7 +41,7 @@ class Spending:
     their time in a queue. `billed_usd` is what a rented device cost, idle time included, None where
     nothing was rented. `wall_s` adds up the time
     between events; the gap before a `run_started` is a pause between two sessions and not counted,
-    nor is that before a `device_ready`, in which a rented device starts.
+    nor is that before a `device_ready`, in which the evaluator warms up or a rented device starts.
     The largest call, embedding and evaluation stand for those that are in flight. Of the calls
     whose price is not known, `unpriced_embeddings` were for embeddings.
     """

@@ -181,7 +181,7 @@ class BaselineJudged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceReady:
-    """A rented device can judge, `seconds` after it was asked for."""
+    """A device can judge, `seconds` after the evaluator was asked for it."""
 
     event: ClassVar[str] = "device_ready"
     device: str

@@ -106,8 +106,19 @@ def test_a_device_is_not_waited_for_when_the_run_is_to_stop_or_it_never_comes() 
     refused = Rented(error=EvaluatorUnavailable("No."))
     with pytest.raises(EvaluatorUnavailable):
         await_device(refused, budget, recorded.append, stop, 0.0)  # type: ignore[arg-type]
-    await_device(Rented(None), budget, recorded.append, stop, 0.0)  # type: ignore[arg-type]
     assert recorded == []
+
+
+def test_the_warm_up_of_this_machines_evaluator_is_no_wall_time_either() -> None:
+    now, local, recorded = [0.0], Rented(None, device="cpu", ready_after=2), list[Event]()
+    budget = Budget(BudgetConfig(name="b", wall_s=10), clock=lambda: now[0])
+    now[0] = 29.0
+    await_device(local, budget, recorded.append, threading.Event(), 0.0)  # type: ignore[arg-type]
+    assert [event.event for event in recorded] == ["device_ready"]
+    assert budget.out_of_time() is None
+    assert budget.elapsed_s == 0
+    # What it costs is counted by its use, which is nothing here.
+    assert budget.gpu_usd(Spending(device_s=1e9)) == 0.0
 
 
 def test_a_limit_on_a_rented_device_ends_a_run_as_a_clock_does() -> None:

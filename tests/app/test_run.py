@@ -38,6 +38,10 @@ def test_a_run_leaves_a_result(sweep: Any, result_of: Any, events_of: Any) -> No
     assert text_id(source) == best["kernel_id"]
     verdicts = [e for e in events_of(run) if e["event"] == "verdict"]
     assert best["speedup"] in [v["speedup"] for v in verdicts]
+    # The clock of the budget starts when kernels can be judged.
+    assert [e["event"] for e in events_of(run)][:3] == [
+        "run_started", "device_ready", "evaluation_begun"
+    ]  # fmt: skip
     assert "best_kernel.py" in sweep.stdout
 
 

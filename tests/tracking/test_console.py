@@ -22,7 +22,7 @@ from rich.console import Console as Terminal
 
 from kbexp.config import BudgetConfig
 from kbexp.errors import KbexpError
-from kbexp.events import Event, RunEnded, StepDone, VerdictReached
+from kbexp.events import DeviceReady, Event, RunEnded, StepDone, VerdictReached
 from kbexp.summary import RunSummary
 from kbexp.tracking import Journal, RunInfo
 from kbexp.tracking.board import Board
@@ -163,10 +163,10 @@ def test_a_reached_limit_fills_its_bar(tmp_path: Path, make_events: Any) -> None
     assert "$1.00 of $0.5000" in text
 
 
-def draw(board: Board, width: int, height: int) -> list[str]:
+def draw(board: Board, width: int, height: int, now: float = 2000.0) -> list[str]:
     stream = io.StringIO()
     terminal = Terminal(file=stream, width=width, height=height, markup=False, highlight=False)
-    terminal.print(render(board, width, height, now=2000.0))
+    terminal.print(render(board, width, height, now))
     return [line.rstrip() for line in stream.getvalue().splitlines()]
 
 
@@ -269,6 +269,22 @@ def test_what_a_run_does_while_it_starts_is_said(run_info: RunInfo, make_events:
     assert "warming up" in "\n".join(draw(board, 100, 40))
     board.apply(events[1])
     assert "warming up" not in "\n".join(draw(board, 100, 40))
+
+
+def test_the_clock_of_the_view_stands_until_the_evaluator_is_ready(
+    run_info: RunInfo, make_events: Any
+) -> None:
+    started, begun, *_ = make_events()
+    ready = DeviceReady(device="cpu", seconds=29.0, time=started.time + 29.0)
+    board = Board(run_info)
+
+    def time_shown(event: Event, after_s: float) -> str:
+        board.apply(event)
+        return next(line for line in draw(board, 80, 40, event.time + after_s) if " time " in line)
+
+    assert "0:00:00" in time_shown(started, 20.0)
+    assert "0:00:05" in time_shown(ready, 5.0)
+    assert "0:00:07" in time_shown(replace(begun, time=ready.time + 4.0), 3.0)
 
 
 def test_the_view_of_a_first_kernel_says_what_takes_so_long(

@@ -1,4 +1,4 @@
-"""What a rented device asks of a run: an estimate, patience until it is there, and a bill."""
+"""What a device asks of a run: patience until it is there; a rented one, an estimate and a bill."""
 
 from __future__ import annotations
 
@@ -60,15 +60,15 @@ def await_device(
     stop: Flag,
     asked_s: float,
 ) -> None:
-    """Wait for a rented device; the time that takes is no part of the budget's wall time.
+    """Wait until kernels can be judged; the time that takes is no part of the budget's wall time.
 
-    `asked_s` is when it was asked for, by the monotonic clock.
+    A container of a rented device has to start, and a worker on this machine to import torch.
+    `asked_s` is when the evaluator was asked for, by the monotonic clock.
     Returns early where the run is asked to stop. Raises the KbexpError that says why there will be
     no device.
     """
-    if evaluator.billed_usd is None:
-        return
-    budget.charge_by(lambda: evaluator.billed_usd or 0.0)
+    if evaluator.billed_usd is not None:
+        budget.charge_by(lambda: evaluator.billed_usd or 0.0)
     while not evaluator.wait_ready(POLL_S):
         if stop.is_set():
             return

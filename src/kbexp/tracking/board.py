@@ -49,7 +49,8 @@ class Board:
     """What the live view shows. `climb` holds (verdicts so far, best score) where the best changed.
 
     `doing` says what is going on where no event does, while a run starts (at `doing_since`). The
-    first event after that takes its place.
+    first event after that takes its place. `starting` is true until the evaluator is ready: the
+    run's clock stands.
     """
 
     run: RunInfo
@@ -62,6 +63,7 @@ class Board:
     device: str = ""
     doing: str = ""
     doing_since: float = 0.0
+    starting: bool = False
 
     def __post_init__(self) -> None:
         self.summary = self.run.summary()
@@ -70,6 +72,7 @@ class Board:
         """Take in the next event."""
         before = self.summary.best
         self.summary.apply(event)
+        self.starting = isinstance(event, RunStarted)
         if not isinstance(event, RunStarted) and event.time >= self.doing_since:
             waits = isinstance(event, EvaluationBegun) and first_begun(event, self.summary)
             self.doing = FIRST_KERNEL if waits else ""

@@ -152,7 +152,7 @@ def _meters(board: Board, now: float) -> list[Meter]:
     """Return what is used up and of what limit; what has neither is left out."""
     summary, budget = board.summary, board.run.budget
     wall_s = summary.wall_s
-    if summary.state == "running" and summary.last_time is not None:
+    if summary.state == "running" and summary.last_time is not None and not board.starting:
         wall_s += max(0.0, now - summary.last_time)
     steps = board.run.setting("algorithm.num_steps")
     sign = "≥ " if summary.unpriced else ""

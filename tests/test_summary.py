@@ -52,6 +52,31 @@ def received(number: int, cost_usd: float | None, source: str | None = "k") -> P
     return ProposalReceived(proposal=Proposal(number, (), kernel, usage=usage))
 
 
+def test_kernels_that_came_and_were_never_judged_are_counted() -> None:
+    def drop(source: str, number: int, distance: float = 0.0) -> Event:
+        held = Kernel(source).id
+        return DuplicateFound(kernel_id=held, number=number, distance=distance)
+
+    begun = EvaluationBegun(kernel_id=Kernel("b").id, number=1, source="b")
+    steps: list[tuple[list[Event], int]] = [
+        ([RunStarted(about={}), *judged("first", 1.0, number=None)], 0),
+        ([received(0, None, "a"), received(1, None, "b"), received(2, None, None)], 2),
+        ([received(3, None, "a"), drop("a", 3)], 2),  # the same text waits already
+        ([received(4, None, "near"), drop("first", 4, 0.01)], 2),  # and is never judged
+        ([received(5, None, "first"), drop("first", 5)], 2),
+        ([begun], 2),
+        ([VerdictReached(verdict=verdict("b", None, Status.INCORRECT))], 1),
+        ([RunEnded(state="complete", reason="Time.")], 1),
+        ([RunStarted(about={}), *judged("a", 2.0)], 0),  # a later session
+    ]
+    summary = RunSummary()
+    for events, unjudged in steps:
+        for event in events:
+            summary.apply(event)
+        assert summary.unjudged == unjudged
+    assert summary.to_record()["counts"]["unjudged"] == 0
+
+
 def test_counts_and_costs() -> None:
     events: list[Event] = [
         RunStarted(about={}, time=10.0),
@@ -74,6 +99,7 @@ def test_counts_and_costs() -> None:
         "failed_proposals": 1,
         "duplicates": 1,
         "steps": 2,
+        "unjudged": 1,
     }
     assert record["statuses"] == {"correct": 2, "incorrect": 1}
     assert record["cost"] == {

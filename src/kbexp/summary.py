@@ -55,7 +55,8 @@ class RunSummary:
     `statuses` counts kernels, each with its latest verdict, `verdicts` all verdicts, `evaluations`
     those that the budget counts. An infrastructure error says nothing of a kernel that was judged
     before. What was spent is counted as the budget counts it; the device costs `gpu_usd_per_s`.
-    `unpriced` counts answers of unknown price: where it is not 0, `llm_usd` is a lower bound. A
+    `unjudged` counts kernels that came and have no verdict: they are being judged, or wait, or the
+    search ended before their turn. `unpriced` counts answers of unknown price: where it is not 0, `llm_usd` is a lower bound. A
     metric that raises raises out of `apply`, but where the summary is `forgiving`: the verdict then
     has no score.
     """
@@ -75,6 +76,8 @@ class RunSummary:
     baselines: dict[str, BaselineJudged] = field(default_factory=dict)
     spending: Spending = field(default_factory=Spending)
     _kernels: dict[str, _Kernel] = field(default_factory=dict)
+    _waiting: dict[str, None] = field(default_factory=dict)
+    _brought: dict[int, str] = field(default_factory=dict)
     _correct: dict[str, Judged] = field(default_factory=dict)
     _confirmations: dict[tuple[str, str], Confirmation] = field(default_factory=dict)
 
@@ -106,6 +109,11 @@ class RunSummary:
     def correct(self) -> int:
         """Kernels that are correct."""
         return self.statuses[Status.CORRECT]
+
+    @property
+    def unjudged(self) -> int:
+        """Kernels that came, are no duplicates and have no verdict."""
+        return len(self._waiting)
 
     @property
     def input_tokens(self) -> int:
@@ -206,13 +214,20 @@ class RunSummary:
                 self.state, self.reason = "running", ""
             case ProposalReceived():
                 self.failed_proposals += event.proposal.kernel is None
+                if event.proposal.kernel is not None:
+                    self._brought[event.proposal.number] = event.proposal.kernel.id
+                    self._wait(event.proposal.kernel.id)
             case EvaluationBegun():
                 kernel = self._kernels.setdefault(event.kernel_id, _Kernel(event.number, ""))
                 kernel.source = event.source
+                self._wait(event.kernel_id)
             case VerdictReached():
                 self._verdict(event.verdict)
             case DuplicateFound():
                 self.duplicates += 1
+                brought = self._brought.pop(event.number, event.kernel_id)
+                if brought != event.kernel_id:  # near a kernel that is held, and never to be judged
+                    self._waiting.pop(brought, None)
             case StepDone():
                 self.step = event.step
             case Confirmed():
@@ -237,6 +252,7 @@ class RunSummary:
                 "failed_proposals": self.failed_proposals,
                 "duplicates": self.duplicates,
                 "steps": self.step,
+                "unjudged": self.unjudged,
             },
             "statuses": {str(status): n for status, n in sorted(self.statuses.items()) if n},
             "best": best_record(self.winner),
@@ -252,8 +268,14 @@ class RunSummary:
             "wall_s": self.wall_s,
         }
 
+    def _wait(self, kernel_id: str) -> None:
+        kernel = self._kernels.get(kernel_id)
+        if kernel is None or kernel.status is None:
+            self._waiting[kernel_id] = None
+
     def _verdict(self, verdict: Verdict) -> None:
         self.verdicts += 1
+        self._waiting.pop(verdict.kernel_id, None)
         kernel = self._kernels.setdefault(verdict.kernel_id, _Kernel(None, ""))
         if verdict.status is Status.INFRASTRUCTURE_ERROR and kernel.status is not None:
             return

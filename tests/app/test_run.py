@@ -84,6 +84,32 @@ def test_the_best_kernels_of_a_run_are_judged_again(
     assert "with rows=32: " in sweep.stdout
 
 
+def test_kernels_whose_turn_never_came_are_counted_and_noted(
+    sweep: Any,
+    command_line: Any,
+    small_run: list[str],
+    events_of: Any,
+    result_of: Any,
+    tmp_path: Path,
+) -> None:
+    # The journal ends where the first proposal has come, and no time is left.
+    lines = (sweep.run(1) / "journal.jsonl").read_text().splitlines()
+    kinds = [json.loads(line)["event"] for line in lines]
+    run = tmp_path / "run"
+    run.mkdir()
+    until = kinds.index("proposal_received") + 1
+    (run / "journal.jsonl").write_text("\n".join(lines[:until]) + "\n")
+    settings = [*small_run, "seed=7", "confirm.kernels=0", "budget.wall_s=0"]
+    done = command_line("run.py", *settings, f"hydra.run.dir={run}")
+    assert done.returncode == 0, done.stderr
+    result = result_of(run)
+    assert (result["state"], result["counts"]["unjudged"]) == ("complete", 1)
+    note = "1 kernel was not judged: the search ended before its turn."
+    assert result["notes"] == [note]
+    assert f"note:   {note}" in done.stdout
+    assert note in [e["text"] for e in events_of(run) if e["event"] == "noted"]
+
+
 def test_the_best_kernel_runs_alone(sweep: Any) -> None:
     alone = subprocess.run(
         [sys.executable, "-I", "best_kernel.py"],

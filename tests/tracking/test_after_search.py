@@ -9,7 +9,13 @@ import re
 import pytest
 from rich.console import Console as Terminal
 
-from kbexp.events import BaselineBegun, Event
+from kbexp.events import (
+    BaselineBegun,
+    ConfirmationBegun,
+    EvaluationBegun,
+    Event,
+    ProposalAsked,
+)
 from kbexp.kernel import Kernel
 from kbexp.summary import RunSummary
 from kbexp.tracking import RunInfo
@@ -38,6 +44,35 @@ def test_lines_say_what_each_kernel_was_worth_before_and_after(
     assert re.search(r"baseline torch_compile  correct  2\.25", text)
     assert "being judged again" not in text
     assert re.search(r"run complete.*best 1\.25. \[1\.15, 1\.35\] confirmed, proposal 0", text)
+
+
+def test_the_view_says_nothing_is_judged_that_the_end_of_the_search_dropped(
+    run_info: RunInfo, ended: list[Event]
+) -> None:
+    def shown(board: Board) -> str:
+        stream = io.StringIO()
+        terminal = Terminal(file=stream, width=104, height=40, markup=False, highlight=False)
+        terminal.print(render(board, 104, 40, now=2000.0))
+        return stream.getvalue()
+
+    after = next(n for n, event in enumerate(ended) if isinstance(event, ConfirmationBegun))
+    dropped = [
+        EvaluationBegun(kernel_id=Kernel(source).id, number=number, source=source)
+        for number, source in ((7, "x"), (8, "y"), (9, "z"))
+    ]
+    board = Board(run_info)
+    for event in [*ended[:after], *dropped, ProposalAsked(number=10, parents=(), seed=0)]:
+        board.apply(event)
+    assert "judging 3 · asking for 1" in shown(board)
+    assert "not judged" not in shown(board)
+    board.apply(ended[after])
+    assert "judging 1 after the search" in shown(board)
+    for event in ended[after:]:
+        assert "judging 3" not in shown(board)
+        assert "asking for" not in shown(board)
+        assert "3 not judged" in shown(board)
+        board.apply(event)
+    assert "3 not judged" in shown(board)
 
 
 @pytest.mark.parametrize("width", [20, 60, 104])

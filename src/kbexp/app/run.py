@@ -36,7 +36,7 @@ from kbexp.app.summary_text import summary_text
 from kbexp.budget import Budget
 from kbexp.config import RunConfig
 from kbexp.errors import EvaluatorUnavailable, KbexpError
-from kbexp.events import Event, RunEnded, RunStarted
+from kbexp.events import Event, Noted, RunEnded, RunStarted
 from kbexp.score import check_metric
 from kbexp.search_config import SearchConfig
 from kbexp.summary import RunSummary
@@ -141,7 +141,7 @@ class Run:
         """Check, start everything, search; what came is in the journal whatever happens."""
         from kbexp.evaluation import open_evaluator
         from kbexp.proposals.device import allowed_languages, device_facts
-        from kbexp.search import validate
+        from kbexp.search import RunState, validate
         from kbexp.tasks.load import load
 
         config = self._config
@@ -180,6 +180,7 @@ class Run:
                 console.doing(f"waiting for a container of gpu={config.gpu.name}")
             await_device(evaluator, budget, self._record, self._stop.flag, asked_s)
             outcome = self._searched(task, evaluator, self._proposer, budget, archive)
+            self._note_unjudged(resumable=outcome.state is not RunState.COMPLETE)
             outcome = self._after(task, others, evaluator, outcome)
             self._device = evaluator.device
         return outcome
@@ -253,6 +254,18 @@ class Run:
             stop=self._stop.flag,
             archive=archive,
         )
+
+    def _note_unjudged(self, *, resumable: bool) -> None:
+        """Note the kernels that a model was asked for and that nobody judged."""
+        if not (count := self._summary.unjudged):
+            return
+        one = count == 1
+        words = "1 kernel was" if one else f"{count} kernels were"
+        later = f"; going on with the run judges {'it' if one else 'them'}" if resumable else ""
+        turn = "its turn" if one else "their turn"
+        note = f"{words} not judged: the search ended before {turn}{later}."
+        self._record(Noted(text=note))
+        self._notes.append(note)
 
     def _how(self) -> SearchConfig:
         """Return how to search, with the device's count in what was left open."""

@@ -49,7 +49,7 @@ class Board:
     """What the live view shows. `climb` holds (verdicts so far, best score) where the best changed.
 
     `doing` says what is going on where no event does, while a run starts (at `doing_since`). The
-    first event after that takes its place. `starting` is true until the evaluator is ready: the
+    first event after that takes its place. `searching` ends with the search. `starting` is true until the evaluator is ready: the
     run's clock stands.
     """
 
@@ -64,6 +64,7 @@ class Board:
     doing: str = ""
     doing_since: float = 0.0
     starting: bool = False
+    searching: bool = True
 
     def __post_init__(self) -> None:
         self.summary = self.run.summary()
@@ -77,10 +78,12 @@ class Board:
             waits = isinstance(event, EvaluationBegun) and first_begun(event, self.summary)
             self.doing = FIRST_KERNEL if waits else ""
         match event:
-            case RunStarted() | RunEnded():
-                self.asked.clear()
-                self.judging.clear()
-                self.confirming.clear()
+            case RunStarted():
+                self.searching = True
+                self._clear()
+            case RunEnded():
+                self._search_over()
+                self._clear()
             case ProposalAsked():
                 self.asked.add(event.number)
             case ProposalReceived():
@@ -100,11 +103,13 @@ class Board:
                 self.judging.discard(event.verdict.kernel_id)
                 self._verdict(event.verdict, self.summary.best is not before)
             case ConfirmationBegun():
+                self._search_over()
                 self.confirming.add(event.kernel_id)
             case Confirmed():
                 self.confirming.discard(event.verdict.kernel_id)
                 self.rows.append(self._again(event))
             case BaselineBegun():
+                self._search_over()
                 self.confirming.add(event.name)
             case BaselineJudged():
                 self.confirming.discard(event.name)
@@ -114,6 +119,17 @@ class Board:
                 self.rows.append(row)
             case _:
                 pass
+
+    def _search_over(self) -> None:
+        """Forget what the search had under way: its end dropped it."""
+        if self.searching:
+            self.searching = False
+            self._clear()
+
+    def _clear(self) -> None:
+        self.asked.clear()
+        self.judging.clear()
+        self.confirming.clear()
 
     def _again(self, event: Confirmed) -> Row:
         verdict = event.verdict

@@ -216,6 +216,8 @@ def _tally(board: Board) -> Text:
         parts.append(Text(f"judging {len(board.confirming)} after the search", style="bold cyan"))
     by_count = sorted(summary.statuses.items(), key=lambda item: -item[1])
     parts += [Text(f"{n} {_word(kind)}", style=KIND_STYLES[kind]) for kind, n in by_count if n]
+    if summary.unjudged and not board.searching:
+        parts.append(Text(f"{summary.unjudged} not judged", style="yellow"))
     if summary.duplicates:
         parts.append(Text(f"{summary.duplicates} duplicate", style=KIND_STYLES["duplicate"]))
     if summary.failed_proposals:

@@ -56,9 +56,9 @@ class RunSummary:
     those that the budget counts. An infrastructure error says nothing of a kernel that was judged
     before. What was spent is counted as the budget counts it; the device costs `gpu_usd_per_s`.
     `unjudged` counts kernels that came and have no verdict: they are being judged, or wait, or the
-    search ended before their turn. `unpriced` counts answers of unknown price: where it is not 0, `llm_usd` is a lower bound. A
-    metric that raises raises out of `apply`, but where the summary is `forgiving`: the verdict then
-    has no score.
+    search ended before their turn. `unpriced` counts answers of unknown price: where it is not 0,
+    `llm_usd` is a lower bound. A metric that raises raises out of `apply`, but where the summary is
+    `forgiving`: the verdict then has no score.
     """
 
     gpu_usd_per_s: float = 0.0

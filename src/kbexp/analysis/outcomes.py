@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kbexp.analysis.settings import settings_of
 from kbexp.errors import KbexpError
 from kbexp.events import RunStarted
 from kbexp.score import metric_name
@@ -36,7 +37,9 @@ STORES = ("mlartifacts", "mlruns", "wandb")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """One run. `speedup` is the confirmed one of its best kernel, or else (not `confirmed`) the
-    search's; None where no kernel was correct. `unpriced` calls are not in `cost_usd`.
+    search's; None where no kernel was correct. `unpriced` calls are not in `cost_usd`. `settings`
+    are those that tell repetitions of a run from other runs, None where they are not known;
+    `device` is the device's own name.
 
     All texts are as they were found: what prints them has to clean them.
     """
@@ -57,6 +60,8 @@ class Outcome:
     cost_usd: float = 0.0
     unpriced: int = 0
     wall_s: float = 0.0
+    device: str = ""
+    settings: Mapping[str, str] | None = None
 
 
 def run_folders(places: Sequence[Path]) -> list[Path]:
@@ -105,7 +110,7 @@ def outcome_of(folder: Path) -> Outcome:
     if record is None:
         record = _told(folder / JOURNAL_NAME)
     if record is None:
-        return Outcome(folder=folder, state="no result")
+        return Outcome(folder=folder, state="no result", settings=settings_of(folder))
     best, cost, counts = (_part(record, name) for name in ("best", "cost", "counts"))
     confirmed = _part(best, "confirmed")
     again, searched = _interval(confirmed), _interval(best)
@@ -127,6 +132,8 @@ def outcome_of(folder: Path) -> Outcome:
         cost_usd=(_number(cost, "llm_usd") or 0.0) + (_number(cost, "gpu_usd") or 0.0),
         unpriced=int(_number(cost, "unpriced_proposals") or 0),
         wall_s=_number(record, "wall_s") or 0.0,
+        device=_text(record, "device"),
+        settings=settings_of(folder),
     )
 
 

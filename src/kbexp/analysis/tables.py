@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kbexp.analysis.comparison import Group, grouped
+from kbexp.analysis.comparison import Group, grouped, kept_apart
+from kbexp.analysis.fit import Rows, aligned, fitted
 from kbexp.analysis.outcomes import Outcome
-from kbexp.tracking.figures import TIMES, dollars, duration, interval, worth
+from kbexp.tracking.figures import TIMES, dollars, duration, interval, ratio, worth
 from kbexp.tracking.text import one_line
 from kbexp.verdict import Interval
 
 NAME_CHARS = 40
 FOLDER_CHARS = 60
 
-Rows = list[list[str]]
+MOST_DIFFERENCES = 6
+"""Settings that are named where runs differ by many."""
 
 
-def text_tables(outcomes: Sequence[Outcome], start: Path) -> str:
-    """Return the runs, and the groups of them, as columns.
+def text_tables(outcomes: Sequence[Outcome], start: Path, width: int | None = None) -> str:
+    """Return the runs, and the groups of them, as columns; lines of at most `width` columns.
 
     `start` is where folders are named from.
     """
-    return "\n\n".join(_aligned(rows) for rows in _tables(outcomes, start)).replace(TIMES, "x")
+    parts = []
+    for rows in _tables(outcomes, start):
+        alike, fitting = fitted(rows, width)
+        head = textwrap.wrap(f"all of them: {alike}", width or 1000) if alike else []
+        parts.append("\n".join([*head, *aligned(fitting, width)]))
+    notes = [textwrap.fill(note, width or 10_000) for note in _notes(outcomes)]
+    return "\n\n".join([*parts, *notes]).replace(TIMES, "x")
 
 
 def markdown_tables(outcomes: Sequence[Outcome], start: Path) -> str:
     """Return the same as a Markdown document."""
-    return "\n".join(f"{_markdown(rows)}\n" for rows in _tables(outcomes, start))
+    parts = [_markdown(rows) for rows in _tables(outcomes, start)]
+    return "\n".join(f"{part}\n" for part in [*parts, *map(_escaped, _notes(outcomes))])
 
 
 def _tables(outcomes: Sequence[Outcome], start: Path) -> list[Rows]:
@@ -37,6 +47,21 @@ def _tables(outcomes: Sequence[Outcome], start: Path) -> list[Rows]:
     if groups:
         tables.append(_groups(groups))
     return tables
+
+
+def _notes(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return a sentence for runs that look alike and are kept apart, with what differs."""
+    notes = []
+    for names, differing in kept_apart(outcomes):
+        shown = [f"{name} ({', '.join(v)})" for name, v in list(differing.items())]
+        more = len(shown) - MOST_DIFFERENCES
+        rest = f" and {more} more" if more > 0 else ""
+        words = one_line("; ".join(shown[:MOST_DIFFERENCES]), 600)
+        notes.append(
+            f"Runs of {one_line(names, 100)} differ by more than their seeds, and only those that "
+            f"do not are taken together: {words}{rest}."
+        )
+    return notes
 
 
 def _runs(outcomes: Sequence[Outcome], start: Path) -> Rows:
@@ -75,13 +100,32 @@ def _speedup(run: Outcome) -> str:
 
 
 def _groups(groups: Sequence[Group]) -> Rows:
-    rows = [["task", "gpu", "algorithm", "model", "runs", "geometric mean of their speedups"]]
+    differing = any(group.settings for group in groups)
+    head = ["task", "gpu", "algorithm", "model", *(["settings"] if differing else [])]
+    rows = [[*head, "runs", "geometric mean"]]
     for group in groups:
         names = [_name(text) for text in (group.task, group.gpu, group.algorithm, group.llm)]
-        runs = f"{group.measured} of {group.runs}"
-        mean = "-" if group.speedup is None else _ends(group.speedup)
-        rows.append([*names, runs, mean])
+        if differing:
+            names.append(_settings(group.settings))
+        rows.append([*names, f"{group.measured} of {group.runs}", _mean(group)])
     return rows
+
+
+def _settings(settings: Mapping[str, str]) -> str:
+    """Return by what a group differs from others like it."""
+    shown = [f"{name}={value}" for name, value in settings.items()]
+    rest = ["…"] if len(shown) > MOST_DIFFERENCES else []
+    return one_line(" ".join([*shown[:MOST_DIFFERENCES], *rest]), FOLDER_CHARS) or "-"
+
+
+def _mean(group: Group) -> str:
+    """Return the mean with its interval, or with the ends of the range where they are few."""
+    if group.speedup is None:
+        return "-"
+    if group.has_interval:
+        return _ends(group.speedup)
+    low, high = ratio(min(group.figures)), ratio(max(group.figures))
+    return f"{ratio(group.speedup.value)}, from {low} to {high}"
 
 
 def _ends(speedup: Interval) -> str:
@@ -90,15 +134,6 @@ def _ends(speedup: Interval) -> str:
 
 def _name(text: str) -> str:
     return one_line(text, NAME_CHARS) or "-"
-
-
-def _aligned(rows: Rows) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
 def _markdown(rows: Rows) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +15,24 @@ from kbexp.errors import KbexpError
 COMPARISON_NAME = "comparison"
 """Of the files in a sweep's folder, without their endings."""
 
+NARROWEST = 60
+"""Columns for which a table is made; a terminal that has fewer breaks its lines."""
+
 
 def compare(places: Sequence[Path]) -> str:
     """Return the table of the runs in and below some folders; raises KbexpError without one."""
     from kbexp.analysis.outcomes import outcome_of, run_folders
     from kbexp.analysis.tables import text_tables
 
-    return text_tables([outcome_of(folder) for folder in run_folders(places)], Path.cwd())
+    outcomes = [outcome_of(folder) for folder in run_folders(places)]
+    return text_tables(outcomes, Path.cwd(), terminal_columns())
+
+
+def terminal_columns() -> int | None:
+    """Return the width of the terminal that stdout is, None where it is none."""
+    if not sys.stdout.isatty():
+        return None
+    return max(NARROWEST, shutil.get_terminal_size().columns)
 
 
 def conclude(sweeps: Sequence[Path]) -> None:

@@ -49,8 +49,8 @@ class Board:
     """What the live view shows. `climb` holds (verdicts so far, best score) where the best changed.
 
     `doing` says what is going on where no event does, while a run starts (at `doing_since`). The
-    first event after that takes its place. `searching` ends with the search. `starting` is true until the evaluator is ready: the
-    run's clock stands.
+    first event after that takes its place. `searching` ends with the search. `starting` is true
+    until the evaluator is ready: the run's clock stands.
     """
 
     run: RunInfo

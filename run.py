@@ -1,5 +1,6 @@
 """Search for faster kernels: `python run.py task=softmax`; `--help` lists what can be chosen."""
 
+import math
 import sys
 from pathlib import Path
 
@@ -9,8 +10,9 @@ try:
     from omegaconf import DictConfig
 
     from kbexp.app import configuration, explain, resume
-    from kbexp.app.callbacks import sweep_folders
     from kbexp.app.compare import conclude
+    from kbexp.app.jobs import reported
+    from kbexp.app.sweeps import exit_code, sweeps
     from kbexp.config import RunConfig
 except ModuleNotFoundError as missing:
     print(
@@ -25,13 +27,14 @@ CONF = Path(__file__).resolve().parent / "conf"
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(config: DictConfig) -> float:
-    """Run one search and return its best score, which a sweeper maximises."""
+    """Run one search and return its best score, which a sweeper maximises; NaN where it failed."""
     from kbexp.app.run import run
 
     job = HydraConfig.get()
-    with explain.reported(job):
+    with reported(job):
         configuration.check_choices(job.runtime.choices, RunConfig)
         return run(config, Path(job.runtime.output_dir))
+    return math.nan
 
 
 def start() -> None:
@@ -43,5 +46,5 @@ def start() -> None:
 if __name__ == "__main__":
     configuration.register(CONF)
     status = explain.main(start)
-    conclude(sweep_folders)
-    sys.exit(status)
+    conclude(sweeps)
+    sys.exit(status or exit_code())

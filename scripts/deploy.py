@@ -9,6 +9,7 @@ try:
     from omegaconf import DictConfig
 
     from kbexp.app import configuration, explain
+    from kbexp.app.jobs import reported
     from kbexp.script_config import DeployConfig
 except ModuleNotFoundError as missing:
     print(
@@ -27,7 +28,7 @@ def main(config: DictConfig) -> None:
     from kbexp.app.deploy import deploy
 
     job = HydraConfig.get()
-    with explain.reported(job):
+    with reported(job):
         configuration.check_choices(job.runtime.choices, DeployConfig)
         deploy(config, CONF)
 

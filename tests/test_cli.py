@@ -53,6 +53,7 @@ MISTAKES = [
     (["--config-name", "nothing"], ["nothing"]),
     (["--run", "--multirun"], ["--run"]),
     (["-m", "task=softmax,nothing"], ["task", "nothing", "softmax"]),
+    (["-m", "seed=1,2", "hydra.run.dir=X"], ["hydra.sweep.dir=X", "single run"]),
     (["-m", "seed=1,two"], ["seed", "two", "whole number"]),
     (["hydra.run.dir=/proc/nothing"], ["/proc/nothing"]),
     (["llm.models=[{model: a/b, wieght: 2}]"], ["'wieght' (did you mean weight?)", "api_base"]),

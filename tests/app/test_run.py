@@ -126,7 +126,8 @@ def test_the_best_kernel_runs_alone(sweep: Any) -> None:
 def test_one_bad_run_of_a_sweep_leaves_the_others_alone(sweep: Any, result_of: Any) -> None:
     assert sweep.returncode == 3
     assert "Traceback" not in sweep.stderr
-    assert "Run 0: " in sweep.stderr
+    assert sweep.stderr.count("Run 0: ") == 1
+    assert "Error executing job" not in sweep.stderr
     assert [result_of(sweep.run(number))["state"] for number in (0, 1)] == ["failed", "complete"]
     assert len(list(sweep.folder.glob("outputs/sweeps/*/*/result.json"))) == 2
 
@@ -164,16 +165,14 @@ def test_the_key_is_nowhere(sweep: Any) -> None:
 
 
 def test_a_missing_key_costs_nothing_and_is_named(
-    command_line: Any, model_server: Any, small_run: list[str], result_of: Any, tmp_path: Path
+    command_line: Any, model_server: Any, small_run: list[str], tmp_path: Path
 ) -> None:
     run = tmp_path / "r"
     done = command_line("run.py", *small_run, *model_server.settings(), f"hydra.run.dir={run}")
     assert (done.returncode, len(done.stderr.splitlines())) == (3, 1)
     assert "SCRIPTED_KEY" in done.stderr
     assert not model_server.requests
-    result = result_of(run)
-    assert (result["state"], result["best"]) == ("failed", None)
-    assert "SCRIPTED_KEY" in result["reason"]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -187,14 +186,41 @@ def test_a_missing_key_costs_nothing_and_is_named(
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_starts(
-    command_line: Any, result_of: Any, tmp_path: Path, setting: str, code: int
+    command_line: Any, tmp_path: Path, setting: str, code: int
 ) -> None:
     # Whoever has a token of Modal's is not to use it here.
     none = {"MODAL_CONFIG_PATH": str(tmp_path / "none"), "MODAL_TOKEN_ID": "", "MODAL_PROFILE": ""}
-    done = command_line("run.py", setting, f"hydra.run.dir={tmp_path}/r", env=none)
-    assert (done.returncode, len(done.stderr.splitlines())) == (code, 1)
-    assert result_of(tmp_path / "r")["state"] == "failed"
-    assert not (tmp_path / "r" / "journal.jsonl").exists()
+    for folder in ([], [f"hydra.run.dir={tmp_path}/deep/r"]):
+        done = command_line("run.py", setting, *folder, env=none)
+        assert (done.returncode, len(done.stderr.splitlines())) == (code, 1)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_what_lay_in_the_folder_of_a_refused_run_still_lies_there(
+    command_line: Any, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    (mine / ".hydra").mkdir(parents=True)
+    for path in (mine / "notes.txt", mine / ".hydra" / "config.yaml"):
+        path.write_text("seed: 3\n")
+    for setting in ("algorithm.num_steps=-1", "confirm.kernels=-1"):
+        done = command_line("run.py", setting, f"hydra.run.dir={mine}")
+        assert done.returncode == 2
+        kept = sorted(str(p.relative_to(mine)) for p in mine.rglob("*") if p.is_file())
+        assert kept == [".hydra/config.yaml", "notes.txt"]
+
+
+def test_a_refused_run_of_a_sweep_is_one_sentence_and_no_folder(
+    command_line: Any, tmp_path: Path
+) -> None:
+    done = command_line("run.py", "-m", "algorithm.num_steps=-1,-2", "seed=4", "gpu=cpu")
+    told = [line for line in done.stderr.splitlines() if line.startswith("Run ")]
+    assert (done.returncode, len(told)) == (2, 2)
+    assert "Traceback" not in done.stderr
+    assert "Error executing job" not in done.stderr
+    assert "num_steps is -1" in told[0]
+    assert "num_steps" not in done.stderr.splitlines()[-1].partition("num_steps is -2")[2]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("setting", ["+llm.extra.api_key=sk-1", "+llm.extra.access_token=x"])

@@ -160,7 +160,7 @@ def compared(outcomes: Sequence[Outcome]) -> Record:
 
 def _run_record(run: Outcome) -> Record:
     return {
-        "folder": str(run.folder),
+        "folder": None if run.label else str(run.folder),
         "task": run.task,
         "gpu": run.gpu,
         "algorithm": run.algorithm,

@@ -39,7 +39,8 @@ class Outcome:
     """One run. `speedup` is the confirmed one of its best kernel, or else (not `confirmed`) the
     search's; None where no kernel was correct. `unpriced` calls are not in `cost_usd`. `settings`
     are those that tell repetitions of a run from other runs, None where they are not known;
-    `device` is the device's own name.
+    `device` is the device's own name. A run that has no folder has a `label`, and that of its
+    sweep.
 
     All texts are as they were found: what prints them has to clean them.
     """
@@ -61,6 +62,7 @@ class Outcome:
     unpriced: int = 0
     wall_s: float = 0.0
     device: str = ""
+    label: str = ""
     settings: Mapping[str, str] | None = None
 
 

@@ -78,7 +78,7 @@ def _runs(outcomes: Sequence[Outcome], start: Path) -> Rows:
         if metrics:
             row.append("-" if run.score is None else worth(run.metric, run.score))
         cost = ("" if not run.unpriced else ">= ") + dollars(run.cost_usd)
-        folder = _place(run.folder, start)
+        folder = one_line(run.label, FOLDER_CHARS) or _place(run.folder, start)
         row += [str(run.evaluations), cost, duration(run.wall_s), _name(run.state), folder]
         rows.append(row)
     return rows

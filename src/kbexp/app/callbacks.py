@@ -7,10 +7,12 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 
+from kbexp.app.folders import Before
+from kbexp.app.sweeps import Sweep, sweeps
 from kbexp.tracking.run_info import JOURNAL_NAME
 
-sweep_folders: list[Path] = []
-"""The folders of the sweeps that this process has begun."""
+before_run: dict[Path, Before] = {}
+"""What there was of a single run's folder before Hydra wrote into it."""
 
 
 class Folders(Callback):
@@ -25,6 +27,8 @@ class Folders(Callback):
         from omegaconf import open_dict, read_write
 
         folder = _folder(config.hydra.run)
+        if folder is not None:
+            before_run[folder] = Before.of(folder)
         if folder is not None and (folder / JOURNAL_NAME).exists():
             with read_write(config), open_dict(config):
                 config.hydra.output_subdir = None
@@ -33,7 +37,7 @@ class Folders(Callback):
         """Note the sweep's folder: Hydra does not say when a sweep ends whose jobs failed."""
         folder = _folder(config.hydra.sweep)
         if folder is not None:
-            sweep_folders.append(folder)
+            sweeps.append(Sweep.of(folder, config))
 
 
 def _folder(setting: Any) -> Path | None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kbexp.app.result import write_atomically
+from kbexp.app.sweeps import Sweep
 from kbexp.errors import KbexpError
 
 COMPARISON_NAME = "comparison"
@@ -35,30 +36,37 @@ def terminal_columns() -> int | None:
     return max(NARROWEST, shutil.get_terminal_size().columns)
 
 
-def conclude(sweeps: Sequence[Path]) -> None:
+def conclude(sweeps: Sequence[Sweep]) -> None:
     """Print the table of every sweep, and leave it in the sweep's folder; nothing raises.
 
     A sweep of which no run has begun has none. It is made from the files of the runs, whichever
-    process wrote them and however they ended.
+    process wrote them and however they ended, and of what is known of those that have none.
     """
     from kbexp.analysis.outcomes import has_runs
 
-    for sweep in (sweep for sweep in sweeps if has_runs(sweep)):
+    for sweep in sweeps:
+        if not has_runs(sweep.folder):
+            sweep.take_back()
+            continue
         with contextlib.suppress(BrokenPipeError):  # Whoever read the output has had enough.
             try:
                 _conclude(sweep)
             except (KbexpError, OSError) as error:
-                print(f"The runs of {sweep} cannot be compared: {error}", file=sys.stderr)
+                print(f"The runs of {sweep.folder} cannot be compared: {error}", file=sys.stderr)
 
 
-def _conclude(sweep: Path) -> None:
+def _conclude(sweep: Sweep) -> None:
     from kbexp.analysis.comparison import compared
     from kbexp.analysis.outcomes import outcome_of, run_folders
     from kbexp.analysis.tables import markdown_tables, text_tables
 
-    outcomes = [outcome_of(folder) for folder in run_folders([sweep])]
+    folder = sweep.folder
+    outcomes = [outcome_of(each) for each in run_folders([folder])]
+    for number, outcome in sorted(sweep.without_folder(), key=lambda found: found[0]):
+        outcomes.insert(number, outcome)
     record = json.dumps(compared(outcomes), indent=2, allow_nan=False)
-    write_atomically(sweep / f"{COMPARISON_NAME}.json", record + "\n", "backslashreplace")
-    text = markdown_tables(outcomes, sweep)
-    write_atomically(sweep / f"{COMPARISON_NAME}.md", text, "backslashreplace")
-    print(f"\n{text_tables(outcomes, sweep)}\n\ncomparison: {sweep / COMPARISON_NAME}.md and .json")
+    write_atomically(folder / f"{COMPARISON_NAME}.json", record + "\n", "backslashreplace")
+    text = markdown_tables(outcomes, folder)
+    write_atomically(folder / f"{COMPARISON_NAME}.md", text, "backslashreplace")
+    text = text_tables(outcomes, folder, terminal_columns())
+    print(f"\n{text}\n\ncomparison: {folder / COMPARISON_NAME}.md and .json")

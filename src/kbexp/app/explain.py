@@ -6,7 +6,6 @@ Here every such exception becomes one sentence that names the choices or the clo
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import errno
 import os
@@ -14,17 +13,14 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, get_type_hints
+from typing import get_type_hints
 
 from kbexp.app.flags import check_flags
 from kbexp.app.unknown_size import unknown_size
 from kbexp.config import RunConfig
 from kbexp.errors import KbexpError
-
-if TYPE_CHECKING:
-    from hydra.conf import HydraConf
 
 USAGE_ERROR = 2
 """Exit code where the command line, the configuration or a file was wrong."""
@@ -45,6 +41,9 @@ class Refused(BaseException):
     """Carries an error, as its cause, past Hydra, which prints a line of its own for Exceptions."""
 
 
+_verbatim = False
+"""What the environment said before `main` had Hydra raise its errors, to be explained here."""
+
 KINDS = {
     "Integer": "a whole number",
     "Float": "a number",
@@ -58,7 +57,8 @@ def main(entry: Callable[[], None], schema: type = RunConfig) -> int:
 
     With HYDRA_FULL_ERROR=1 in the environment every error keeps its traceback.
     """
-    verbatim = os.environ.get("HYDRA_FULL_ERROR", "") not in ("", "0", "false")
+    global _verbatim
+    verbatim = _verbatim = os.environ.get("HYDRA_FULL_ERROR", "") not in ("", "0", "false")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         check_flags(sys.argv[1:])
@@ -80,8 +80,18 @@ def main(entry: Callable[[], None], schema: type = RunConfig) -> int:
         if text is None:
             return 1
         print(text, file=sys.stderr, flush=True)
-        return error.exit_code if isinstance(error, KbexpError) else USAGE_ERROR
+        return exit_code_of(error)
     return 0
+
+
+def wants_traceback() -> bool:
+    """Tell whether the environment asked for every error's traceback when `main` began."""
+    return _verbatim
+
+
+def exit_code_of(error: BaseException) -> int:
+    """Return the exit code for an error that a person can mend."""
+    return error.exit_code if isinstance(error, KbexpError) else USAGE_ERROR
 
 
 def sentence(error: BaseException, schema: type = RunConfig) -> str | None:
@@ -258,23 +268,3 @@ def _raised_by_hydra(error: BaseException) -> bool:
     deepest = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1:]
     names = [str(frame.f_globals.get("__name__", "")).partition(".")[0] for frame in deepest]
     return bool(names) and names[0] in {"hydra", "omegaconf", "antlr4"}
-
-
-@contextlib.contextmanager
-def reported(job: HydraConf) -> Iterator[None]:
-    """Report what goes wrong in one job of Hydra's; `job` is Hydra's own part.
-
-    A single run's error goes to `main` past Hydra. In a sweep it is printed here, and Hydra
-    goes on with the next job.
-    """
-    from hydra.types import RunMode
-
-    try:
-        yield
-    except Exception as error:
-        if job.mode is not RunMode.MULTIRUN:
-            raise Refused from error
-        text = sentence(error)
-        if text is not None:
-            print(f"Run {job.job.num}: {text}", file=sys.stderr, flush=True)
-        raise

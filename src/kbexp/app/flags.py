@@ -62,4 +62,16 @@ def check_flags(arguments: Sequence[str]) -> None:
             f"There is no flag {flag}{hint}: settings are written key=value, see --help."
         )
     parser.error = refuse  # type: ignore[method-assign]
-    parser.parse_args(list(arguments))
+    if parser.parse_args(list(arguments)).multirun:
+        _check_folder_of_sweep(arguments)
+
+
+def _check_folder_of_sweep(arguments: Sequence[str]) -> None:
+    """Raise KbexpError where a sweep is given the folder of a single run, which Hydra passes by."""
+    for argument in arguments:
+        key, _, folder = argument.partition("=")
+        if key.lstrip("+") == "hydra.run.dir":
+            raise KbexpError(
+                "hydra.run.dir is the folder of a single run: with -m write "
+                f"hydra.sweep.dir={folder}, in which every run gets a folder of its own."
+            )

@@ -57,7 +57,8 @@ def run(composed: DictConfig, folder: Path) -> float:
     """Search as the configuration says and leave everything in `folder`; return the best score.
 
     The score is that of `config.metric`, 0 where no kernel was correct. Raises KbexpError with
-    the sentence that `result.json` gives as its reason too, and `Stopped` after a signal.
+    the sentence that `result.json` gives as its reason too, where the run began, and `Stopped`
+    after a signal.
     """
     config = typed(composed, RunConfig)
     if config.resume is not None:
@@ -76,7 +77,8 @@ def run(composed: DictConfig, folder: Path) -> float:
             this.close("stopped", "The run was ended at once, by a second signal.")
             raise
         except KbexpError as error:
-            this.close("failed", str(error))
+            if this.begun:
+                this.close("failed", str(error))
             raise
         except BaseException as error:
             log.info("An error in kbexp", exc_info=True)
@@ -122,6 +124,11 @@ class Run:
         self._bill: Bill | None = None
         self._notes: list[str] = []
         self._forecast = forecast(config)
+
+    @property
+    def begun(self) -> bool:
+        """True once the run has its journal: what is refused before that leaves nothing."""
+        return self._journal is not None
 
     @property
     def summary(self) -> RunSummary:

@@ -45,7 +45,7 @@ if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -m pip --version >/dev/nu
     "$python" -m venv "$venv"
     touch "$begun"
 fi
-echo "Installing kbexp into $venv (a few minutes and about 3 GB the first time) ..." >&2
+echo "Installing kbexp into $venv: about 2 minutes and 3 GB the first time, more where the network is slow; pip says nothing meanwhile ..." >&2
 touch "$begun"
 "$venv/bin/python" -m pip install -qq --disable-pip-version-check \
     -c constraints.txt -e '.[dev]' ||

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 
@@ -72,7 +73,12 @@ def test_a_kernel_alone_says_that_it_is_right(
 ) -> None:
     path = write_alone(tmp_path, first_kernel(Task("scale", TASK)).source)
     runpy.run_path(path, run_name="__main__")
-    assert capsys.readouterr().out.startswith("correct")
+    said = capsys.readouterr().out
+    assert said.startswith("correct")
+    spread = re.search(r"speedup ([\d.e-]+)x \(from ([\d.e-]+) to ([\d.e-]+): medians", said)
+    assert spread is not None
+    middle, low, high = map(float, spread.groups())
+    assert 0 < low <= middle <= high
 
 
 @pytest.mark.parametrize("wrong", ["x * 2.9", "x[:2] * self.scale", "x * float('nan')"])

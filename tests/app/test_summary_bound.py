@@ -70,3 +70,40 @@ def test_the_reference_is_never_called_faster_than_itself() -> None:
     first = said({}, {}, number=None).splitlines()[0]
     assert "no kernel came out faster than the reference" in first
     assert "x the reference's speed" not in first
+
+
+def ended(state: str, verdicts: list[VerdictReached], folder: Path) -> list[str]:
+    result = Result(
+        state=state,
+        reason="That is why.",
+        task="softmax",
+        device="d",
+        config=RunConfig(gpu=GpuConfig(name="cpu")),
+        summary=RunSummary.of(verdicts),
+        wall_s=1.0,
+    )
+    return summary_text(result, folder).splitlines()
+
+
+def test_a_run_in_which_nothing_was_judged_names_no_kernels() -> None:
+    folder = Path("outputs of mine")
+    complete, stopped = (ended(state, [], folder) for state in ("complete", "stopped"))
+    for lines in (complete, stopped):
+        assert lines[0] == "softmax on d: nothing found, nothing judged"
+        assert "That is why. Nothing was judged, in 1 s" in lines[1]
+        assert not [line for line in lines if "each kernel" in line]
+    assert complete[-1].startswith("next:   give the same command with a larger budget")
+    assert complete[-1].endswith("'hydra.run.dir=outputs of mine'")
+    assert stopped[-1] == "go on:  python run.py 'resume=outputs of mine'"
+
+
+def test_why_a_run_failed_is_not_among_the_closing_lines() -> None:
+    wrong = Verdict(
+        kernel_id="k", task_id="t", status=Status.INCORRECT, phase=Phase.CORRECTNESS, device="d",
+        isolation="i",
+    )  # fmt: skip
+    text = "\n".join(ended("failed", [VerdictReached(verdict=wrong)], Path("o")))
+    assert "That is why." not in text  # The program's last words on stderr say it.
+    assert "failed: 1 kernel judged, 0 correct, in 1 s" in text
+    stopped = ended("stopped", [VerdictReached(verdict=wrong)], Path("o"))
+    assert stopped[-1].endswith("for what went wrong with each kernel")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -274,3 +276,32 @@ def test_what_follows_the_search_is_drawn(run: RunInfo, ended: Any) -> None:
     assert metrics["torch_compile_speedup"] == 2.25
     assert metrics["best_speedup"] == 3.0
     assert metrics["evaluations"] == 4
+
+
+def test_a_server_that_does_not_answer_is_one_line(
+    run: RunInfo,
+    make_events: Any,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    (unheard,) = trackers(
+        replace(LOGGER, mlflow_uri=address.replace("//", "//me:hunter2@") + "?key=hunter2"), run
+    )
+    handler = logging.StreamHandler()
+    logging.getLogger().addHandler(handler)
+    try:
+        with Journal(run.journal) as journal:
+            journal.subscribe(unheard)
+            for event in make_events():
+                journal.append(event)
+    finally:
+        logging.getLogger().removeHandler(handler)
+    told = capfd.readouterr().err
+    assert len(told.splitlines()) == 1
+    assert f"no MLflow server answers at {address} (logger.mlflow_uri)" in told
+    assert "hunter2" not in told

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import kbexp
 from kbexp.app.after import After
 from kbexp.app.baselines import check_baselines
-from kbexp.app.checks import check_folder, check_key
+from kbexp.app.checks import check_folder, check_key, check_servers
 from kbexp.app.configuration import typed
 from kbexp.app.confirm import Sized, check_confirm, other_sizes
 from kbexp.app.explain import Stopped
@@ -27,6 +27,7 @@ from kbexp.app.models import (
     open_embedder,
     open_proposer,
     open_summarizer,
+    replays,
 )
 from kbexp.app.rented import Bill, await_device, estimate
 from kbexp.app.result import Result, environment, write_atomically, write_result
@@ -154,6 +155,8 @@ class Run:
         config = self._config
         check_key(config.llm)
         check_models(config)
+        if not replays(config.llm):
+            check_servers(config.llm)
         check_confirm(config.confirm)
         check_baselines(config.baselines)
         validate(config.algorithm, config.search)

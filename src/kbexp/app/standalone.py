@@ -103,7 +103,7 @@ def kbexp_compare(models: list[Any], inputs: list[Any]) -> None:
 
 
 def kbexp_times(models: list[Any], inputs: list[Any], device: str) -> str:
-    """Time reference and kernel in turns; return both times and the speedup in words."""
+    """Time reference and kernel in turns; return times, speedup and its spread in words."""
     import statistics
     import time
 
@@ -125,8 +125,9 @@ def kbexp_times(models: list[Any], inputs: list[Any], device: str) -> str:
     reference_ms, kernel_ms = (
         statistics.median(column) * 1e3 for column in zip(*pairs, strict=True)
     )
-    speedup = statistics.median(reference / kernel for reference, kernel in pairs)
+    speedups = sorted(reference / kernel for reference, kernel in pairs)
     return (
         f"correct; reference {reference_ms:.4g} ms, kernel {kernel_ms:.4g} ms, "
-        f"speedup {speedup:.3g}x (median of {len(pairs)} pairs of {calls} calls)"
+        f"speedup {statistics.median(speedups):.3g}x (from {speedups[0]:.3g} to "
+        f"{speedups[-1]:.3g}: medians and ends of {len(pairs)} pairs of {calls} calls)"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from kbexp.app.result import Result, over_baseline
@@ -16,11 +17,7 @@ def summary_text(result: Result, folder: Path) -> str:
     """Return a few lines: what was found, what it took, where it is, what to try next."""
     counted = result.summary
     lines = [f"{result.task} on {result.device or result.config.gpu.name}: {_found(result)}"]
-    lines.append(
-        f"{result.state}: {result.reason} {counted.statuses.total()} kernels judged, "
-        f"{counted.correct} correct, in {result.wall_s:.0f} s; "
-        f"model ${counted.llm_usd:.4f}, device ${counted.gpu_usd:.4f}"
-    )
+    lines.append(_ended(result))
     lines += _comparisons(result)
     if counted.winner is not None:
         lines += _conditions(counted.winner.verdict)
@@ -28,18 +25,34 @@ def summary_text(result: Result, folder: Path) -> str:
     shown = _relative(folder)
     lines.append(f"files:  {shown}/")
     if result.state == "stopped":
-        lines.append(f"go on:  python run.py resume={shown}")
+        lines.append(f"go on:  python run.py {shlex.quote(f'resume={shown}')}")
     if counted.winner is not None:
-        lines.append(f"next:   python {shown / 'best_kernel.py'}")
-    elif result.state != "failed":
+        lines.append(f"next:   python {shlex.quote(str(shown / 'best_kernel.py'))}")
+    elif result.state != "failed" and counted.verdicts:
         lines.append(f"next:   read {shown / 'journal.jsonl'} for what went wrong with each kernel")
+    elif result.state == "complete":
+        place = shlex.quote(f"hydra.run.dir={shown}")
+        lines.append(f"next:   give the same command with a larger budget and {place}")
     return "\n".join(lines)
+
+
+def _ended(result: Result) -> str:
+    """Return how the run ended and what it took; why one failed is the program's last word."""
+    counted = result.summary
+    judged = counted.statuses.total()
+    kernels = "1 kernel" if judged == 1 else f"{judged} kernels"
+    found = f"{kernels} judged, {counted.correct} correct," if judged else "Nothing was judged,"
+    why = "" if result.state == "failed" else f"{result.reason} "
+    return (
+        f"{result.state}: {why}{found} in {result.wall_s:.0f} s; "
+        f"model ${counted.llm_usd:.4f}, device ${counted.gpu_usd:.4f}"
+    )
 
 
 def _found(result: Result) -> str:
     best = result.summary.winner
     if best is None:
-        return "no correct kernel"
+        return "no correct kernel" if result.summary.verdicts else "nothing found, nothing judged"
     if result.summary.by_speedup:
         return _speed(best)
     words = worth(result.summary.metric, best.score).replace(TIMES, "x")

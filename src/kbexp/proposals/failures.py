@@ -88,11 +88,7 @@ def classify(error: Exception, config: LlmConfig, api_key: str | None) -> Failur
     name = type(error).__name__
     about = _Subject(config)
     if _unreachable(error):
-        sentence = (
-            f"No server answers at {about.address} (model {config.model}): start it, or correct "
-            "llm.api_base, or look at the network."
-        )
-        return Failure(Remedy.RETRY, sentence, after_retries=Remedy.GIVE_UP_MODEL)
+        return Failure(Remedy.RETRY, no_server(config), after_retries=Remedy.GIVE_UP_MODEL)
     if status == 402 or (_NO_MONEY.search(said) and not _WAIT.search(said)):
         return _stop(f"The account behind {about.key} has no credit left: {text}")
     if status == 401 or name == "AuthenticationError" or _NO_KEY.search(said):
@@ -112,6 +108,14 @@ def classify(error: Exception, config: LlmConfig, api_key: str | None) -> Failur
     if status == 429:
         return _rate_limit(error, text, config)
     return _by_status(status, name, text, config)
+
+
+def no_server(config: LlmConfig) -> str:
+    """Return the sentence for a model whose server cannot be reached."""
+    return (
+        f"No server answers at {_Subject(config).address} (model {config.model}): start it, or "
+        "correct llm.api_base, or look at the network."
+    )
 
 
 def _rate_limit(error: Exception, text: str, config: LlmConfig) -> Failure:

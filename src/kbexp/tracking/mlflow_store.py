@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kbexp.errors import KbexpError
 from kbexp.kernel import text_id
+from kbexp.tracking.run_info import public_address
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,11 +41,16 @@ def prepare(uri: str) -> None:
 
 
 def open_client(uri: str) -> MlflowClient:
-    """Import MLflow, which then reports no usage and no migrations, and return a client."""
+    """Import MLflow, which then reports no usage and no migrations, and return a client.
+
+    A server that does not answer is given up after seconds, not minutes, and without a warning
+    for every try.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     from mlflow import MlflowClient
 
-    for name in ("mlflow", "alembic"):
+    for name in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return MlflowClient(tracking_uri=uri)
 
@@ -70,6 +76,20 @@ def experiment(client: MlflowClient, name: str, uri: str) -> str:
             f"restore -x {found.experiment_id}` or choose another project=…"
         )
     return str(found.experiment_id)
+
+
+def unreachable(error: BaseException, uri: str) -> KbexpError | None:
+    """Return the sentence for a server that cannot be reached; None for any other error."""
+    from requests import exceptions
+
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, exceptions.ConnectionError | exceptions.Timeout):
+            return KbexpError(
+                f"no MLflow server answers at {public_address(uri)} (logger.mlflow_uri)"
+            )
+        found = found.__cause__ or found.__context__
+    return None
 
 
 def _sqlite_file(uri: str) -> Path | None:

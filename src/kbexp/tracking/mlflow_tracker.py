@@ -9,7 +9,7 @@ from kbexp.events import Event, RunStarted, VerdictReached
 from kbexp.kernel import text_id
 from kbexp.tracking.files import final_files
 from kbexp.tracking.lines import encode
-from kbexp.tracking.mlflow_store import experiment, open_client, prepare
+from kbexp.tracking.mlflow_store import experiment, open_client, prepare, unreachable
 from kbexp.tracking.points import point
 from kbexp.tracking.run_info import RunInfo, flatten
 
@@ -51,7 +51,10 @@ class MlflowTracker:
         """Note the event's figures; they are sent in batches, at least a second apart."""
         self._summary.apply(event)
         if self._client is None:
-            self._open(event)
+            try:
+                self._open(event)
+            except Exception as error:
+                raise unreachable(error, self._uri) or error from error
         assert self._client is not None
         if isinstance(event, VerdictReached) and event.verdict.device != self._device:
             self._device = event.verdict.device

@@ -104,6 +104,11 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
+def public_address(address: str) -> str:
+    """Return a server's address without a login and without a query."""
+    return _LOGIN.sub("", address).partition("?")[0]
+
+
 def _public(key: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(name): _public(str(name), item) for name, item in value.items()}

@@ -26,7 +26,7 @@ def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_setting_that_is_named_exists(page: Path) -> None:
-    known = set(settings(RunConfig)) | {"hydra.run.dir"}
+    known = set(settings(RunConfig)) | {"hydra.run.dir", "hydra.sweep.dir"}
     free = ("task.sizes.", "llm.extra.")
     named = {match.group(1) for match in OVERRIDE.finditer(page.read_text())}
     assert not {name for name in named - known if not name.startswith(free)}

@@ -30,7 +30,7 @@ def main(config: DictConfig) -> None:
     job = HydraConfig.get()
     with reported(job):
         configuration.check_choices(job.runtime.choices, DeployConfig)
-        deploy(config, CONF)
+        deploy(config, CONF, job.overrides.task)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from kbexp.events import (
     DeviceReady,
     EmbeddingsMade,
     Event,
+    Noted,
     ProposalReceived,
     RunStarted,
     SummaryWritten,
@@ -39,7 +40,8 @@ class Spending:
     tries after an infrastructure error, confirmations and baselines are none of them.
     `device_s` is the time that all of these spent on building, correctness and timing, without
     their time in a queue. `billed_usd` is what a rented device cost, idle time included, None where
-    nothing was rented. `wall_s` adds up the time
+    nothing was rented, and `left_usd` what an earlier session's may have cost after its last word.
+    `wall_s` adds up the time
     between events; the gap before a `run_started` is a pause between two sessions and not counted,
     nor is that before a `device_ready`, in which the evaluator warms up or a rented device starts.
     The largest call, embedding and evaluation stand for those that are in flight. Of the calls
@@ -59,15 +61,21 @@ class Spending:
     cached_usd: float = 0.0
     device_s: float = 0.0
     billed_usd: float | None = None
+    left_usd: float = 0.0
     largest_evaluation_s: float = 0.0
     wall_s: float = 0.0
     _judged: dict[str, bool] = field(default_factory=dict, repr=False)
     """By kernel id, whether a verdict said something of the kernel."""
     _last_time: float | None = field(default=None, repr=False)
+    _starting: bool = field(default=False, repr=False)
+    """Whether nothing but bills and notes came since the session began."""
 
     def apply(self, event: Event) -> None:
         """Take one event into account."""
-        if self._last_time is not None and not isinstance(event, RunStarted | DeviceReady):
+        starts = isinstance(event, RunStarted | DeviceReady)
+        aside = self._starting and isinstance(event, DeviceBilled | Noted)
+        self._starting = isinstance(event, RunStarted) or aside
+        if self._last_time is not None and not starts and not aside:
             self.wall_s += max(0.0, event.time - self._last_time)
         self._last_time = event.time
         if isinstance(event, ProposalReceived):
@@ -81,6 +89,7 @@ class Spending:
             self._add_evaluation(event.verdict)
         elif isinstance(event, DeviceBilled):
             self.billed_usd = (self.billed_usd or 0.0) + max(0.0, event.usd)
+            self.left_usd = max(0.0, event.left_usd)
         elif isinstance(event, Confirmed) or (
             isinstance(event, BaselineJudged) and not event.cached
         ):
@@ -192,6 +201,10 @@ class Budget:
         limit = self._config.wall_s
         if limit is not None and self.elapsed_s >= limit:
             return f"The budget of {limit:g} s of wall time is spent."
+        return self.device_spent()
+
+    def device_spent(self) -> str | None:
+        """Return a sentence once the money for a rented device is spent."""
         limit = self._config.gpu_usd
         billed = self._billed_usd
         if limit is not None and billed is not None and self._earlier_usd + billed() >= limit:

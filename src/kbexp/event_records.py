@@ -86,7 +86,7 @@ def to_record(event: Event) -> Record:
         case DeviceReady():
             record |= {"device": event.device, "seconds": event.seconds}
         case DeviceBilled():
-            record["usd"] = event.usd
+            record |= {"usd": event.usd, "left_usd": event.left_usd}
         case RunEnded():
             record |= {"state": event.state, "reason": event.reason}
     return record
@@ -176,7 +176,9 @@ def _of_run(record: Mapping[str, Any], at: float) -> Event:
                 device=str(record["device"]), seconds=float(record["seconds"]), time=at
             )
         case DeviceBilled.event:
-            return DeviceBilled(usd=float(record["usd"]), time=at)
+            return DeviceBilled(
+                usd=float(record["usd"]), left_usd=float(record.get("left_usd", 0.0)), time=at
+            )
         case RunEnded.event:
             return RunEnded(state=str(record["state"]), reason=str(record["reason"]), time=at)
         case _:

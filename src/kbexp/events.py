@@ -191,10 +191,15 @@ class DeviceReady:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceBilled:
-    """What a rented device has cost since the last such event, idle time included."""
+    """What a rented device has cost since the last such event, idle time included.
+
+    `left_usd` is what it costs at most after this event, should nothing more be heard of the
+    session that wrote it. The next session of the run adds it; one that ends well leaves 0.
+    """
 
     event: ClassVar[str] = "device_billed"
     usd: float
+    left_usd: float = 0.0
     time: float = field(default_factory=time.time)
 
 

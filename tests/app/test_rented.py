@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from kbexp.app.rented import BILL_EVERY_S, Bill, await_device, estimate
+from kbexp.app.rented import (
+    BILL_EVERY_S,
+    LEAST_START_S,
+    Bill,
+    await_device,
+    check_money,
+    estimate,
+    left_behind,
+    ticking,
+)
 from kbexp.budget import Budget, Spending
 from kbexp.config import (
     BudgetConfig,
@@ -17,14 +26,16 @@ from kbexp.config import (
     Provider,
     RunConfig,
 )
-from kbexp.errors import EvaluatorUnavailable
+from kbexp.errors import EvaluatorUnavailable, KbexpError
 from kbexp.event_records import from_record, to_record
 from kbexp.events import (
     DeviceBilled,
     DeviceReady,
     Event,
+    Noted,
     ProposalAsked,
     RunEnded,
+    RunStarted,
 )
 from kbexp.search_config import AlgorithmConfig
 
@@ -38,6 +49,7 @@ class Rented:
     """Of an evaluator, what a bill looks at."""
 
     billed_usd: float | None = 0.0
+    left_usd: float = 0.0
     device: str = "H100"
     ready_after: int = 0
     error: EvaluatorUnavailable | None = None
@@ -67,6 +79,84 @@ def test_the_bill_is_what_came_since_it_was_told_last() -> None:
     assert bill.due(ENDED) is None
 
 
+def test_what_a_killed_session_leaves_is_said_at_once_and_taken_back_at_its_end() -> None:
+    rented, now = Rented(), [0.0]
+    bill = Bill(rented, lambda: now[0])  # type: ignore[arg-type]
+    rented.left_usd = 2.0
+    first = bill.due()
+    assert first is not None
+    assert (first.usd, first.left_usd) == (0.0, 2.0)
+    assert bill.due() is None
+    rented.left_usd = 3.0
+    assert bill.due() is None  # Not before it is due again.
+    now[0] += BILL_EVERY_S
+    later = bill.due()
+    assert later is not None
+    assert later.left_usd == 3.0
+    last = bill.due(ENDED)
+    assert last is not None
+    assert last.left_usd == 0.0
+
+
+def test_the_next_session_counts_what_the_last_one_left() -> None:
+    spending = Spending()
+    spending.apply(DeviceBilled(usd=0.5, left_usd=0.25))
+    left = left_behind(spending)
+    assert left is not None
+    spending.apply(left)
+    assert spending.billed_usd == 0.75
+    assert left_behind(spending) is None  # Once is enough.
+
+
+def test_a_bill_is_told_while_nothing_happens() -> None:
+    told = threading.Event()
+    with ticking(Rented(), told.set):  # type: ignore[arg-type]
+        assert told.wait(30)
+    told.clear()
+    with ticking(Rented(None), told.set):  # type: ignore[arg-type]
+        pass
+    assert not told.is_set()
+
+
+@pytest.mark.parametrize(
+    ("limit", "spent", "refused"),
+    [(0.0, 0.0, True), (0.5, 0.0, True), (1.5, 0.0, False), (1.5, 1.0, True), (None, 9.0, False)],
+)
+def test_money_that_pays_for_no_start_is_refused(
+    limit: float | None, spent: float, refused: bool
+) -> None:
+    gpu = GpuConfig(
+        name="h100", provider=Provider.modal, price_usd_per_s=1.0 / LEAST_START_S, container=BARE
+    )
+    config = RunConfig(gpu=gpu, budget=BudgetConfig(name="b", gpu_usd=limit))
+    if not refused:
+        check_money(config, spent)
+        return
+    with pytest.raises(KbexpError, match=r"budget\.gpu_usd=.* does not pay for a start") as caught:
+        check_money(config, spent)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_money_that_is_spent_before_a_device_is_ready_ends_the_waiting() -> None:
+    budget = Budget(BudgetConfig(name="b", gpu_usd=1.0))
+    waiting = Rented(billed_usd=1.5, ready_after=10**9)
+    with pytest.raises(EvaluatorUnavailable, match=r"budget of \$1 .* No container was ready"):
+        await_device(waiting, budget, [].append, threading.Event(), 0.0)  # type: ignore[arg-type]
+
+
+def test_bills_and_notes_while_a_device_starts_are_no_wall_time() -> None:
+    spending = Spending()
+    for event in (
+        RunStarted(about={}, time=100.0),
+        DeviceBilled(usd=0.1, time=110.0),
+        Noted(text="It is waited for.", time=150.0),
+        DeviceReady(device="H100", seconds=80.0, time=180.0),
+        DeviceBilled(usd=0.1, time=181.0),
+    ):
+        spending.apply(event)
+    assert spending.wall_s == 1.0
+
+
 def test_nothing_is_billed_where_nothing_is_rented() -> None:
     assert Bill(Rented(None)).due(ENDED) is None  # type: ignore[arg-type]
 
@@ -74,7 +164,7 @@ def test_nothing_is_billed_where_nothing_is_rented() -> None:
 def test_events_of_a_rented_device_are_read_back_and_folded() -> None:
     events: list[Event] = [
         DeviceReady(device="H100", seconds=40.0, time=100.0),
-        DeviceBilled(usd=0.25, time=101.0),
+        DeviceBilled(usd=0.25, left_usd=0.125, time=101.0),
         DeviceBilled(usd=0.5, time=103.0),
     ]
     assert [from_record(to_record(event)) for event in events] == events

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ from kbexp.app.models import (
     open_summarizer,
     replays,
 )
-from kbexp.app.rented import Bill, await_device, estimate
+from kbexp.app.rented import Bill, await_device, check_money, estimate, left_behind, ticking
 from kbexp.app.result import Result, environment, write_atomically, write_result
 from kbexp.app.standalone import standalone
 from kbexp.app.stop import StopFlag
@@ -123,6 +124,8 @@ class Run:
         self._task: Task | None = None
         self._device = ""
         self._bill: Bill | None = None
+        self._order = threading.RLock()
+        self._shown = False
         self._notes: list[str] = []
         self._forecast = forecast(config)
 
@@ -158,34 +161,46 @@ class Run:
         if not replays(config.llm):
             check_servers(config.llm)
         check_confirm(config.confirm)
+        check_money(config)
         check_baselines(config.baselines)
         validate(config.algorithm, config.search)
         check_metric(config.metric, config.gpu, config.evaluator)
         allowed_languages(config.llm.language, device_facts(config.gpu))
         chosen = trackers(config.logger, self._info)
         console = console_of(chosen)
+        self._shown = console is not None
         if console is not None:
             self._stop.shows = console.notice
         budget = Budget(config.budget, gpu_usd_per_s=config.gpu.usd_per_s)
         self._task = task = load(config.task, config.gpu.sizes)
         others = other_sizes(config, task)
-        closed = open_evaluator(config.gpu, config.evaluator)
+        closed = open_evaluator(config.gpu, config.evaluator, self._note)
         self._bill = Bill(closed)
         about = self._about(task)
         archive = self._open_journal(about, chosen)
         write_atomically(self._folder / "task.py", task.source)
         self._record(RunStarted(about=about))
+        if (left := left_behind(self._summary.spending)) is not None:
+            self._record(left)
+            archive.apply(left)
+        check_money(config, self._summary.gpu_usd)
         self._say(self._forecast.sentence())
         if (text := estimate(config)) is not None:
             log.warning(text)
-        asked_s = time.monotonic()
-        with closed as evaluator:
-            # The evaluator warms up while the model's libraries are imported. The search begins
-            # when both are done: what is timed on a CPU wants the CPU for itself.
+        if closed.billed_usd is not None:
+            # What is paid for by the second is not asked for before it can be used.
             if console is not None:
-                console.doing("warming the evaluator up, importing the libraries of the model")
-            self._device = evaluator.device
+                console.doing("importing the libraries of the model")
             self._proposer = open_proposer(config, task, self._info.journal)
+        asked_s = time.monotonic()
+        with closed as evaluator, ticking(evaluator, self._tell_bill):
+            self._device = evaluator.device
+            if self._proposer is None:
+                # The evaluator warms up while the model's libraries are imported. The search begins
+                # when both are done: what is timed on a CPU wants the CPU for itself.
+                if console is not None:
+                    console.doing("warming the evaluator up, importing the libraries of the model")
+                self._proposer = open_proposer(config, task, self._info.journal)
             if console is not None and evaluator.billed_usd is not None:
                 console.doing(f"waiting for a container of gpu={config.gpu.name}")
             await_device(evaluator, budget, self._record, self._stop.flag, asked_s)
@@ -349,16 +364,40 @@ class Run:
         self._journal.commit()
 
     def _write(self, event: Event) -> None:
-        assert self._journal is not None
-        billed = self._bill.due(event) if self._bill is not None else None
-        for each in (billed, event):
-            if each is not None:
-                self._journal.write(each)
-                self._summary.apply(each)
-                if self._proposer is not None:
-                    self._proposer.apply(each)
+        with self._order:
+            self._write_bill(event)
+            self._keep(event)
         if (words := self._forecast.after(event)) is not None:
             self._say(words)
+
+    def _write_bill(self, before: Event | None = None) -> bool:
+        """Bring the bill of a rented device up to date; false where there is nothing new."""
+        with self._order:
+            billed = self._bill.due(before) if self._bill is not None else None
+            if billed is not None:
+                self._keep(billed)
+            return billed is not None
+
+    def _tell_bill(self) -> None:
+        """Write down what a rented device costs, for good; from any thread."""
+        if self._write_bill():
+            self._commit()
+
+    def _note(self, text: str) -> None:
+        """Keep a sentence for whoever reads the run; from any thread."""
+        with self._order:
+            if self._journal is not None and self._summary.state == "running":
+                self._keep(Noted(text=text))
+                if self._shown:
+                    return
+        log.warning(text)
+
+    def _keep(self, event: Event) -> None:
+        assert self._journal is not None
+        self._journal.write(event)
+        self._summary.apply(event)
+        if self._proposer is not None:
+            self._proposer.apply(event)
 
     def _say(self, words: str) -> None:
         print(words, file=sys.stderr, flush=True)

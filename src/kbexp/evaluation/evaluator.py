@@ -37,6 +37,11 @@ class Evaluator(Protocol):
         """What a rented device has cost so far, idle time included; None where none is rented."""
         ...
 
+    @property
+    def left_usd(self) -> float:
+        """What a rented device would cost after this moment, at most, if this process ended now."""
+        ...
+
     def __enter__(self) -> Self: ...
 
     def __exit__(

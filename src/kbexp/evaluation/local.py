@@ -77,6 +77,11 @@ class LocalEvaluator(Evaluator):
         return
 
     @property
+    def left_usd(self) -> float:
+        """Nothing is rented."""
+        return 0.0
+
+    @property
     def workers(self) -> list[int]:
         """The process ids of the workers that run."""
         return [worker.pid for worker in self._workers if worker is not None]

@@ -10,6 +10,7 @@ from kbexp.events import (
     BaselineJudged,
     ConfirmationBegun,
     Confirmed,
+    DeviceBilled,
     DuplicateFound,
     EvaluationBegun,
     Event,
@@ -73,8 +74,9 @@ class Board:
         """Take in the next event."""
         before = self.summary.best
         self.summary.apply(event)
-        self.starting = isinstance(event, RunStarted)
-        if not isinstance(event, RunStarted) and event.time >= self.doing_since:
+        aside = isinstance(event, DeviceBilled | Noted)
+        self.starting = isinstance(event, RunStarted) or (self.starting and aside)
+        if not isinstance(event, RunStarted) and not aside and event.time >= self.doing_since:
             waits = isinstance(event, EvaluationBegun) and first_begun(event, self.summary)
             self.doing = FIRST_KERNEL if waits else ""
         match event:

@@ -104,6 +104,10 @@ class Apps(Part):
         return Empty()
 
     @unary
+    async def AppGetTags(self, request: api_pb2.AppGetTagsRequest) -> api_pb2.AppGetTagsResponse:
+        return api_pb2.AppGetTagsResponse(tags=self.state.app(request.app_id).tags)
+
+    @unary
     async def AppList(self, request: api_pb2.AppListRequest) -> api_pb2.AppListResponse:
         environment = request.environment_name or "main"
         return api_pb2.AppListResponse(

@@ -59,7 +59,8 @@ def make_app(gpu: GpuConfig, settings: EvaluatorConfig) -> Rented:
 
     arguments.check(gpu)
     image = make_image(gpu)
-    app = modal.App(arguments.app_name(gpu), image=image, include_source=False)
+    tags = arguments.tags(gpu) if gpu.deployed else {}
+    app = modal.App(arguments.app_name(gpu), tags=tags, image=image, include_source=False)
     volumes: dict[Any, Any] = {}
     builder = None
     if gpu.builders:
@@ -79,6 +80,14 @@ def deployed_app(gpu: GpuConfig) -> modal.App:
     import modal
 
     return modal.App.lookup(arguments.app_name(gpu))
+
+
+def deployed_with(app: modal.App) -> dict[str, str]:
+    """Return the settings that a deployed app was made with; nothing where it does not say."""
+    try:
+        return app.get_tags()
+    except Exception:  # an app is used and brought up to date without knowing
+        return {}
 
 
 def deployed_handles(gpu: GpuConfig) -> Handles:

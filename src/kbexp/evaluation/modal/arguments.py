@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,36 @@ def check(gpu: GpuConfig) -> None:
         )
     if not (gpu.container.cores > 0 and gpu.container.memory_bytes > 0):
         raise KbexpError("gpu.container.cores and gpu.container.memory_bytes must be above 0.")
+
+
+def tags(gpu: GpuConfig) -> dict[str, str]:
+    """Return what a deployed app says of the settings that it was made with.
+
+    Keys are the settings' names below `gpu`; Modal takes letters, digits, points, dashes and
+    underscores.
+    """
+    box = gpu.container
+    return {
+        "count": str(gpu.count),
+        "idle_timeout_s": str(gpu.idle_timeout_s),
+        "builders": str(gpu.builders),
+        "container.cores": f"{box.cores:g}",
+        "container.memory_bytes": str(box.memory_bytes),
+        "container.image": image_fingerprint(box.image),
+    }
+
+
+def differences(theirs: Mapping[str, str], gpu: GpuConfig) -> dict[str, tuple[str, str]]:
+    """Return, by setting, what an app was made with and what is asked for, where they differ.
+
+    What the app does not say is not known to differ.
+    """
+    ours = tags(gpu)
+    return {
+        f"gpu.{name}": (theirs[name], ours[name])
+        for name in ours
+        if theirs.get(name, ours[name]) != ours[name]
+    }
 
 
 def base_arguments(image: ImageConfig) -> dict[str, Any]:

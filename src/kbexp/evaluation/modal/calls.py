@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from kbexp.config import GpuConfig
 from kbexp.errors import EvaluatorUnavailable
 from kbexp.evaluation.modal import arguments, messages
-from kbexp.evaluation.modal.faults import Fault, fault_of
+from kbexp.evaluation.modal.connection import Connection
+from kbexp.evaluation.modal.faults import GO_ON, Fault, fault_of
 from kbexp.evaluation.modal.ledger import Ledger
 from kbexp.evaluation.modal.messages import BadAnswer, Report
 from kbexp.evaluation.modal.session import Session
@@ -36,10 +38,18 @@ class Closed(Exception):
 class Caller:
     """Calls containers from several threads; `closing` ends all that wait."""
 
-    def __init__(self, gpu: GpuConfig, session: Session, closing: threading.Event) -> None:
+    def __init__(
+        self,
+        gpu: GpuConfig,
+        session: Session,
+        closing: threading.Event,
+        say: Callable[[str], None],
+    ) -> None:
         self._gpu = gpu
         self._session = session
         self._closing = closing
+        self._say = say
+        self._connection = Connection(say, closing)
         self._sources = arguments.sources_fingerprint()
         self._lock = threading.Lock()
         self._waiting: set[Any] = set()
@@ -73,12 +83,14 @@ class Caller:
                 if self._session.stopped_from_outside():
                     raise EvaluatorUnavailable(
                         f"The app on Modal was stopped from outside while gpu={self._gpu.name} "
-                        "was used: give the same command again to go on."
+                        f"was used: {GO_ON}."
                     ) from error
                 if fault.final:
                     raise EvaluatorUnavailable(fault.text) from error
-            if losses < MOST_LOSSES and self._closing.wait(PAUSE_S * 2 ** (losses - 1)):
-                raise Closed
+            if losses < MOST_LOSSES:
+                self._say(f"{fault.text} It is tried again ({losses + 1} of {MOST_LOSSES}).")
+                if self._closing.wait(PAUSE_S * 2 ** (losses - 1)):
+                    raise Closed
         return fault
 
     def cancel(self) -> None:
@@ -103,7 +115,8 @@ class Caller:
 
     def _once(self, method: Any, request: Record) -> Record:
         """Call a container and wait; raises what Modal's client raises, BadAnswer or Closed."""
-        call = method.spawn(messages.pack(request))
+        packed = messages.pack(request)
+        call = self._connection.reach(lambda: method.spawn(packed))
         with self._lock:
             self._waiting.add(call)
         try:
@@ -111,9 +124,10 @@ class Caller:
                 if self._closing.is_set():
                     raise Closed
                 try:
-                    answer = messages.unpack(call.get(timeout=POLL_S))
+                    said = self._connection.reach(lambda: call.get(timeout=POLL_S))
                 except TimeoutError:
                     continue
+                answer = messages.unpack(said)
                 if answer.get("id", "") != request.get("id", ""):
                     raise BadAnswer("it answers another question")
                 return answer
@@ -124,7 +138,8 @@ class Caller:
     def _heard(self, answer: Record, ledger: Ledger) -> None:
         """Take in what a container says of itself."""
         report = Report.of(answer.get("container"))
-        ledger.saw(report.container, report.age_s, last=report.retiring)
+        for gone in ledger.saw(report.container, report.age_s, last=report.retiring):
+            self._say(f"Container {gone} is gone; {report.container} has taken its place.")
         if report.sources != self._sources:
             raise EvaluatorUnavailable(
                 f"The containers of gpu={self._gpu.name} run another version of kbexp: bring the "

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import asdict, dataclass, field, replace
@@ -25,7 +26,7 @@ from kbexp.evaluation.modal import arguments
 from kbexp.evaluation.modal.app import Handles
 from kbexp.evaluation.modal.calls import Caller, Closed
 from kbexp.evaluation.modal.faults import Fault
-from kbexp.evaluation.modal.ledger import Ledger
+from kbexp.evaluation.modal.ledger import GRACE_S, SILENCE_S, Ledger
 from kbexp.evaluation.modal.messages import Report
 from kbexp.evaluation.modal.session import Session, check_token
 from kbexp.evaluation.process import named_error
@@ -38,6 +39,12 @@ log = logging.getLogger(__name__)
 
 WAITING_S = 60.0
 """Nothing is said of a container that is there sooner."""
+
+LOOK_S = 1.0
+"""Between two looks at whether the first container is there."""
+
+BETWEEN_BILLS_S = 10.0
+"""Whoever keeps the bill does so at least this often."""
 
 
 @dataclass(slots=True, eq=False)
@@ -82,8 +89,9 @@ Jobs = queue.Queue[Job | None]
 class ModalEvaluator(Evaluator):
     """Judges kernels in up to `gpu.count` containers, each with a device of its own.
 
-    `complete` is applied to every verdict. Raises KbexpError for settings with which no container
-    can be asked for, and where there is no token.
+    `complete` is applied to every verdict. `say` is told in sentences what a person should know,
+    from several threads. Raises KbexpError for settings with which no container can be asked for,
+    and where there is no token.
     """
 
     def __init__(
@@ -91,6 +99,7 @@ class ModalEvaluator(Evaluator):
         gpu: GpuConfig,
         settings: EvaluatorConfig,
         complete: Callable[[Verdict], Verdict] = lambda verdict: verdict,
+        say: Callable[[str], None] = log.warning,
     ) -> None:
         arguments.check(gpu)
         check_token(gpu)
@@ -98,8 +107,9 @@ class ModalEvaluator(Evaluator):
         self._settings = settings
         self._complete = complete
         self._closing = threading.Event()
-        self._session = Session(gpu, settings)
-        self._caller = Caller(gpu, self._session, self._closing)
+        self._say = say
+        self._session = Session(gpu, settings, say)
+        self._caller = Caller(gpu, self._session, self._closing, say)
         self._jobs: Jobs = queue.Queue()
         self._to_build: Jobs = queue.Queue()
         self._threads: list[threading.Thread] = []
@@ -132,6 +142,12 @@ class ModalEvaluator(Evaluator):
         return self._judging.usd + self._building.usd
 
     @property
+    def left_usd(self) -> float:
+        """Dollars that the containers would cost after this moment, if this process ended now."""
+        alive_s = BETWEEN_BILLS_S + (0.0 if self._gpu.deployed else SILENCE_S + GRACE_S)
+        return (self._judging.usd_per_s + self._building.usd_per_s) * alive_s
+
+    @property
     def reports(self) -> list[Report]:
         """What the containers said of themselves last."""
         return self._caller.reports
@@ -160,9 +176,9 @@ class ModalEvaluator(Evaluator):
                 jobs.put(None)
         if self._gpu.deployed:
             self._caller.cancel()
-        self._session.close()
-        self._judging.close()
-        self._building.close()
+        later_s = self._end()
+        self._judging.close(later_s)
+        self._building.close(later_s)
 
     def wait_ready(self, timeout_s: float) -> bool:
         """Wait until a container is warm, or it is clear that none ever will be."""
@@ -183,6 +199,31 @@ class ModalEvaluator(Evaluator):
         else:
             self._jobs.put(job)
         return job.future
+
+    def _end(self) -> float:
+        """End the session; return how many seconds longer its containers may live than that."""
+        ended = self._session.close()
+        if not self._judging.usd_per_s:
+            return 0.0
+        if self._gpu.deployed:
+            self._tell_staying()
+            return 0.0
+        if not ended:
+            self._say(
+                "Modal has not confirmed the end of the app; it ends by itself when it has not "
+                f"heard of this machine for {SILENCE_S:.0f} s, and is counted until then."
+            )
+            return SILENCE_S + GRACE_S
+        return 0.0 if self._session.gone else GRACE_S
+
+    def _tell_staying(self) -> None:
+        """Say what a deployed app's containers do when this run is over."""
+        idle_s = self._session.idle_timeout_s
+        self._say(
+            f"Containers of the deployed app stay warm for {idle_s} s after they were used last, "
+            f"at most ${idle_s * self._gpu.usd_per_s:.2g} each that is not counted here; "
+            f"`python scripts/deploy.py gpu={self._gpu.name} action=stop` ends them at once."
+        )
 
     def _start(self, serve: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=serve, args=arguments, daemon=True)
@@ -219,21 +260,33 @@ class ModalEvaluator(Evaluator):
 
     def _greet(self, handles: Handles) -> None:
         """Have the first container started, and see that it can judge."""
-        waiting = threading.Timer(WAITING_S, self._tell_waiting)
-        waiting.daemon = True
-        waiting.start()
+        answered = threading.Event()
+        watching = threading.Thread(target=self._watch, args=(handles, answered), daemon=True)
+        watching.start()
         try:
             answer = self._caller.ask(handles.judge.report, {}, self._judging)
         finally:
-            waiting.cancel()
+            answered.set()
         if isinstance(answer, Fault):
             raise EvaluatorUnavailable(f"No container starts on Modal: {answer.text}")
         self._ready.set()
 
-    def _tell_waiting(self) -> None:
-        log.warning(
-            "Modal has not yet had a container for gpu=%s; it is waited for.", self._gpu.name
-        )
+    def _watch(self, handles: Handles, answered: threading.Event) -> None:
+        """See when the first container begins to cost, and say so where there is none for long."""
+        began = time.monotonic()
+        told = False
+        while not answered.wait(LOOK_S) and not self._closing.is_set():
+            there = 0
+            with contextlib.suppress(Exception):  # It is looked again, and its age will tell too.
+                there = handles.judge.report.get_current_stats().num_total_runners
+            if there:
+                self._judging.starting()
+                return
+            if not told and time.monotonic() - began > WAITING_S:
+                told = True
+                self._say(
+                    f"Modal has not yet had a container for gpu={self._gpu.name}; it is waited for."
+                )
 
     def _judge(self, handles: Handles, job: Job) -> None:
         """Get one job its verdict."""

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from kbexp.config import GpuConfig
 from kbexp.evaluation.modal.arguments import app_name
+from kbexp.evaluation.modal.client import command, words_of
 from kbexp.evaluation.modal.messages import BadAnswer
-from kbexp.worker.report import clean
 
-MOST_WORDS = 300
+GO_ON = "go on with `python run.py resume=FOLDER`, the run's folder"
+"""What to do where a run has ended and nothing of it is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +25,14 @@ def fault_of(error: BaseException, gpu: GpuConfig, *, starting: bool = False) ->
     """Return what an error that Modal's client raised comes to, while an app starts or later."""
     from modal import exception
 
-    said = _words(error)
+    said = words_of(error)
     match error:
         case exception.AuthError():
             return Fault(_not_let_in(said), final=True)
         case exception.ImageBuildError():
             return Fault(
                 f"The image for gpu={gpu.name} cannot be built on Modal ({said}): look at "
-                f"`modal image logs {error.image_id}`, and at gpu.container.image.",
+                f"`{command(f'image logs {error.image_id}')}`, and at gpu.container.image.",
                 final=True,
             )
         case exception.ConnectionError():
@@ -63,15 +64,15 @@ def fault_of(error: BaseException, gpu: GpuConfig, *, starting: bool = False) ->
 
 
 def _not_let_in(said: str) -> str:
+    make = f"make one with `{command('token new')}`, or set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET"
     if "profile" in said:
         return (
             f"Modal's settings have no such profile ({said}): name another one in MODAL_PROFILE, "
             "or leave it out."
         )
-    return (
-        f"Modal does not let this machine in ({said}): make a token with `modal token new`, or set "
-        "MODAL_TOKEN_ID and MODAL_TOKEN_SECRET."
-    )
+    if "missing" in said.lower():
+        return f"Modal has no token on this machine: {make}."
+    return f"Modal does not let this machine in with its token ({said}): {make}."
 
 
 def _lost(error: BaseException, said: str) -> str:
@@ -89,9 +90,3 @@ def _lost(error: BaseException, said: str) -> str:
             return f"The container's answer is of no use: {said}."
         case _:
             return f"The evaluation's container was lost ({type(error).__name__}: {said})."
-
-
-def _words(error: BaseException) -> str:
-    """Return an error's text on one line, cleaned and cut: it may come from a container."""
-    words = " ".join(clean(str(error), MOST_WORDS).split()).rstrip(".")
-    return words or type(error).__name__

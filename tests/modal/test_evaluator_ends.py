@@ -27,7 +27,9 @@ def test_an_app_that_is_stopped_from_outside(local_modal: LocalModal) -> None:
         waiting = evaluator.submit(SMALL, softmax("waits"))
         local_modal.stop_app(busy(local_modal)["app_id"])
         for future in (running, waiting):
-            with pytest.raises(EvaluatorUnavailable, match="stopped from outside"):
+            with pytest.raises(
+                EvaluatorUnavailable, match=r"stopped from outside .* resume=FOLDER"
+            ):
                 future.result(timeout=60)
         with pytest.raises(EvaluatorUnavailable, match="stopped from outside"):
             evaluator.evaluate(SMALL, softmax("later"))
@@ -86,3 +88,37 @@ def test_a_fault_that_no_retry_mends_ends_with_the_limit_of_tries(
         assert verdict.status is Status.INFRASTRUCTURE_ERROR
         assert "lost within Modal" in verdict.reasons[0]
         assert local_modal.inputs()["total"] - before == 2
+
+
+def test_it_is_said_when_a_container_is_replaced_or_an_evaluation_tried_again(
+    local_modal: LocalModal,
+) -> None:
+    said: list[str] = []
+    with open_evaluator(rented(), quick(), said.append) as evaluator:
+        evaluator.evaluate(SMALL, softmax("before"))
+        future = evaluator.submit(SMALL, softmax("moved", SLOW_S))
+        first = busy(local_modal)["task_id"]
+        local_modal.kill(first)
+        second = future.result(timeout=90).environment["container"]
+        assert said == [f"Container {first} is gone; {second} has taken its place."]
+        local_modal.set_faults(lost_inputs_fail=True)
+        future = evaluator.submit(SMALL, softmax("again", SLOW_S))
+        local_modal.kill(busy(local_modal)["task_id"])
+        assert future.result(timeout=90).correct
+    assert "It is tried again (2 of 4)." in said[1]
+
+
+def test_a_result_that_the_service_does_not_take(
+    local_modal: LocalModal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Modal's client raises in the container then, and what of it reaches this side."""
+    monkeypatch.setattr(calls, "PAUSE_S", 0.01)
+    monkeypatch.setattr(calls, "MOST_LOSSES", 2)
+    with open_evaluator(rented(), quick()) as evaluator:
+        assert evaluator.evaluate(SMALL, softmax("small")).correct
+        local_modal.set_faults(max_result_bytes=64)
+        verdict = evaluator.evaluate(SMALL, softmax("large"))
+        assert verdict.status is Status.INFRASTRUCTURE_ERROR
+        assert "larger than the limit" in verdict.reasons[0]
+        local_modal.set_faults(max_result_bytes=1 << 30)
+        assert evaluator.evaluate(SMALL, softmax("small again")).correct

@@ -180,3 +180,71 @@ def test_it_is_said_that_a_connection_is_being_tried(
     process.kill()
     process.communicate()
     assert "has not answered yet" in first
+
+
+def test_the_next_session_counts_what_a_killed_one_left_running(
+    local_modal: LocalModal, repository: Path, tmp_path: Path
+) -> None:
+    local_modal.set_faults(heartbeat_timeout_s=3.0, grace_s=0.5)
+    run = tmp_path / "run"
+    env = local_modal.environment | {"MODAL_HEARTBEAT_INTERVAL": "1"}
+    process = start(repository, run, env, "budget.evaluations=3", "evaluator.timing_s=1")
+    journal = run / "journal.jsonl"
+    assert soon(lambda: journal.exists() and '"verdict"' in journal.read_text(), 90)
+    process.kill()
+    process.communicate()
+    billed = [e for e in events_of(run) if e["event"] == "device_billed"]
+    left = billed[-1]["left_usd"]
+    assert left > 0
+    assert soon(lambda: local_modal.containers() == [], 60)
+    again = start(repository, run, env, "budget.evaluations=3", "confirm.kernels=0")
+    _, stderr = again.communicate(timeout=120)
+    assert again.returncode == 0, stderr
+    events = events_of(run)
+    began = [number for number, e in enumerate(events) if e["event"] == "run_started"][1]
+    assert events[began + 1]["event"] == "device_billed"
+    assert events[began + 1]["usd"] == pytest.approx(left)
+    assert [e["left_usd"] for e in events if e["event"] == "device_billed"][-1] == 0
+    lived_s = sum(c["ended_at"] - c["started_at"] for c in local_modal.containers(live=False))
+    usd_per_s = 2 * 0.0000131 + 8 * 0.00000222
+    assert result_of(run)["cost"]["gpu_usd"] >= lived_s * usd_per_s * 0.99
+
+
+def test_settings_of_modal_that_cannot_be_read_are_one_sentence(
+    command_line: Any, tmp_path: Path
+) -> None:
+    settings = tmp_path / "modal.toml"
+    settings.write_text("[default\ntoken_id = ")
+    for script, action in (("check_evaluator", []), ("deploy", ["action=stop"])):
+        done = command_line(
+            f"scripts/{script}.py",
+            "gpu=modal_cpu",
+            *action,
+            env={"MODAL_CONFIG_PATH": str(settings)},
+        )
+        assert done.returncode == 4
+        assert str(settings) in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_the_budget_does_not_pay_for_is_refused_before_anything_is_rented(
+    local_modal: LocalModal, command_line: Any, tmp_path: Path
+) -> None:
+    done = command_line(
+        "run.py", *SMALL, "budget.gpu_usd=0", f"hydra.run.dir={tmp_path / 'run'}",
+        env=local_modal.environment,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "does not pay for a start" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert local_modal.record()["requests"] == {}
+
+
+@pytest.mark.parametrize("setting", ["gpu.count=2", "gpu.deployed=true"])
+def test_what_is_for_rented_devices_only_is_refused_elsewhere(
+    command_line: Any, setting: str
+) -> None:
+    done = command_line("run.py", "gpu=cpu", setting, "logger=none")
+    assert done.returncode == 2
+    assert setting in done.stderr
+    assert len(done.stderr.splitlines()) == 1

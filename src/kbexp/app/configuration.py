@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
 
@@ -160,3 +160,15 @@ def _choices_text(folder: Path, groups: tuple[str, ...]) -> str:
             names, 96, initial_indent=f"  {group:<12}", subsequent_indent=" " * 14
         )
     return "\n".join(lines)
+
+
+def plain(settings: config.RunConfig) -> dict[str, Any]:
+    """Return a configuration as JSON would hold it."""
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {str(key): convert(item) for key, item in value.items()}
+        return str(value) if isinstance(value, str) else value
+
+    record: dict[str, Any] = convert(asdict(settings))
+    return record

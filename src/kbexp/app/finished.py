@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import kbexp
 from kbexp.app.baselines import chosen_baselines
 from kbexp.app.confirm import decided
-from kbexp.app.result import NAME, Result
+from kbexp.app.result import NAME, Result, environment
 from kbexp.config import Baseline, RunConfig
 from kbexp.events import Event, RunEnded, RunStarted
 from kbexp.summary import RunSummary
+from kbexp.task import Task
 from kbexp.tracking import RunInfo, read
 
 SAME = ("task", "search")
@@ -106,3 +108,21 @@ def _written(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def about_run(info: RunInfo, config: RunConfig, task: Task) -> dict[str, Any]:
+    """Return what the first line of a run's journal says of it."""
+    return {
+        "kbexp": kbexp.__version__,
+        "name": info.name,
+        "project": info.project,
+        "task": {"name": task.name, "id": task.id, "family": task.family},
+        "search": {
+            "algorithm": info.config["algorithm"],
+            "mode": info.config["search"]["mode"],
+            "metric": info.config["metric"],
+            "seed": config.seed,
+        },
+        "config": info.public_config(),
+        "environment": environment(),
+    }

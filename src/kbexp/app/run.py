@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import kbexp
 from kbexp.app.after import After
 from kbexp.app.baselines import check_baselines
 from kbexp.app.checks import check_folder, check_key, check_servers
-from kbexp.app.configuration import typed
+from kbexp.app.configuration import plain, typed
 from kbexp.app.confirm import Sized, check_confirm, other_sizes
 from kbexp.app.explain import Stopped
-from kbexp.app.finished import finished, same_run
+from kbexp.app.finished import about_run, finished, same_run
 from kbexp.app.first import first_kernel
 from kbexp.app.forecast import forecast
 from kbexp.app.models import (
@@ -112,7 +111,7 @@ class Run:
             folder=folder,
             name=config.run_name or f"{config.task.name}-{config.algorithm.name}-{config.seed}",
             project=config.project,
-            config=_plain(config),
+            config=plain(config),
             launch_dir=Path.cwd(),
             budget=config.budget,
         )
@@ -145,7 +144,7 @@ class Run:
 
         if self._ours:
             return None
-        about = self._about(load(self._config.task, self._config.gpu.sizes))
+        about = about_run(self._info, self._config, load(self._config.task, self._config.gpu.sizes))
         return finished(self._info, about, self._config, self._info.summary(forgiving=False))
 
     def search(self) -> Outcome:
@@ -176,7 +175,7 @@ class Run:
         others = other_sizes(config, task)
         closed = open_evaluator(config.gpu, config.evaluator, self._note)
         self._bill = Bill(closed)
-        about = self._about(task)
+        about = about_run(self._info, config, task)
         archive = self._open_journal(about, chosen)
         write_atomically(self._folder / "task.py", task.source)
         self._record(RunStarted(about=about))
@@ -196,8 +195,7 @@ class Run:
         with closed as evaluator, ticking(evaluator, self._tell_bill):
             self._device = evaluator.device
             if self._proposer is None:
-                # The evaluator warms up while the model's libraries are imported. The search begins
-                # when both are done: what is timed on a CPU wants the CPU for itself.
+                # Meanwhile the evaluator warms up. What is timed on a CPU wants it for itself.
                 if console is not None:
                     console.doing("warming the evaluator up, importing the libraries of the model")
                 self._proposer = open_proposer(config, task, self._info.journal)
@@ -248,7 +246,7 @@ class Run:
             if self._journal is not None:
                 # The trackers store the files that stand now.
                 self._journal.close()
-        if best is not None or state != "failed":
+        if best is not None or state != "failed" or self._summary.verdicts:
             print(summary_text(result, self._folder), flush=True)
 
     def _searched(
@@ -370,18 +368,17 @@ class Run:
         if (words := self._forecast.after(event)) is not None:
             self._say(words)
 
-    def _write_bill(self, before: Event | None = None) -> bool:
-        """Bring the bill of a rented device up to date; false where there is nothing new."""
+    def _write_bill(self, before: Event | None = None) -> None:
+        """Bring the bill of a rented device up to date."""
         with self._order:
             billed = self._bill.due(before) if self._bill is not None else None
             if billed is not None:
                 self._keep(billed)
-            return billed is not None
 
     def _tell_bill(self) -> None:
         """Write down what a rented device costs, for good; from any thread."""
-        if self._write_bill():
-            self._commit()
+        self._write_bill()
+        self._commit()
 
     def _note(self, text: str) -> None:
         """Keep a sentence for whoever reads the run; from any thread."""
@@ -401,31 +398,3 @@ class Run:
 
     def _say(self, words: str) -> None:
         print(words, file=sys.stderr, flush=True)
-
-    def _about(self, task: Task) -> dict[str, Any]:
-        return {
-            "kbexp": kbexp.__version__,
-            "name": self._info.name,
-            "project": self._info.project,
-            "task": {"name": task.name, "id": task.id, "family": task.family},
-            "search": {
-                "algorithm": self._info.config["algorithm"],
-                "mode": self._info.config["search"]["mode"],
-                "metric": self._info.config["metric"],
-                "seed": self._config.seed,
-            },
-            "config": self._info.public_config(),
-            "environment": environment(),
-        }
-
-
-def _plain(config: RunConfig) -> dict[str, Any]:
-    """Return a configuration as JSON would hold it."""
-
-    def convert(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {str(key): convert(item) for key, item in value.items()}
-        return str(value) if isinstance(value, str) else value
-
-    plain: dict[str, Any] = convert(dataclasses.asdict(config))
-    return plain

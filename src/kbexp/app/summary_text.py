@@ -24,7 +24,7 @@ def summary_text(result: Result, folder: Path) -> str:
     lines += [f"note:   {one_line(note)}" for note in result.notes]
     shown = _relative(folder)
     lines.append(f"files:  {shown}/")
-    if result.state == "stopped":
+    if result.state == "stopped" or (result.state == "failed" and counted.verdicts):
         lines.append(f"go on:  python run.py {shlex.quote(f'resume={shown}')}")
     if counted.winner is not None:
         lines.append(f"next:   python {shlex.quote(str(shown / 'best_kernel.py'))}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kbexp.evaluation.modal.ledger import Ledger
+from kbexp.evaluation.modal.ledger import GRACE_S, START_S, Ledger
 
 
 class Clock:
@@ -32,10 +32,11 @@ def test_a_container_costs_from_its_start_while_it_waits_too(clock: Clock) -> No
     assert ledger.usd == 0
     clock.now += 30
     ledger.saw("a", 20.0)
-    assert ledger.seconds == 20
+    assert ledger.seconds == START_S + 20
     clock.now += 40
-    assert ledger.seconds == 60
-    assert ledger.usd == 30
+    assert ledger.seconds == START_S + 60
+    assert ledger.usd == (START_S + 60) / 2
+    assert ledger.usd_per_s == 0.5
 
 
 def test_one_that_is_idle_for_longer_has_ended_unless_it_answers_again(clock: Clock) -> None:
@@ -59,12 +60,36 @@ def test_those_that_are_kept_do_not_end_by_idling(clock: Clock) -> None:
     assert ledger.seconds == (10 + 60) + 511
 
 
-def test_one_that_retires_ends_with_its_last_answer(clock: Clock) -> None:
+def test_one_that_retires_ends_in_the_time_it_is_given(clock: Clock) -> None:
     ledger = a_ledger(clock, kept=1)
     clock.now += 5
     ledger.saw("a", 5.0, last=True)
     clock.now += 100
-    assert ledger.seconds == 5
+    assert ledger.seconds == 5 + GRACE_S
+    assert ledger.usd_per_s == 0
+
+
+def test_one_that_starts_costs_before_it_answers(clock: Clock) -> None:
+    ledger = a_ledger(clock)
+    clock.now += 60  # Nothing is charged while there is none.
+    assert ledger.usd_per_s == 0
+    ledger.starting()
+    clock.now += 10
+    assert ledger.seconds == START_S + 10
+    assert ledger.usd_per_s == 0.5
+    ledger.saw("a", 10.0)
+    assert ledger.seconds == START_S + 10
+
+
+def test_one_of_which_nothing_more_is_known_is_counted_for_as_long_as_it_may_live(
+    clock: Clock,
+) -> None:
+    ledger = a_ledger(clock)
+    clock.now += 3
+    ledger.saw("a", 3.0)
+    ledger.close(60.0)
+    assert ledger.seconds == 63
+    assert ledger.usd_per_s == 0
 
 
 def test_a_new_one_beyond_the_most_says_that_another_has_ended(clock: Clock) -> None:
@@ -72,9 +97,10 @@ def test_a_new_one_beyond_the_most_says_that_another_has_ended(clock: Clock) -> 
     clock.now += 10
     ledger.saw("a", 10.0)
     clock.now += 20
-    ledger.saw("b", 5.0)  # `a` was lost before `b` began, 15 s after it was heard of.
+    # `a` was lost before `b` began, not quite 15 s after it was heard of.
+    assert ledger.saw("b", 5.0) == ["a"]
     clock.now += 10
-    assert ledger.seconds == (10 + 15) + 15
+    assert ledger.seconds == (10 + 15 - START_S) + (15 + START_S)
     assert ledger.containers == 2
 
 

@@ -107,6 +107,13 @@ class Containers(Part):
 
     @unary
     async def FunctionPutOutputs(self, request: api_pb2.FunctionPutOutputsRequest) -> Empty:
+        most = self.world.faults.max_result_bytes
+        for item in request.outputs:
+            succeeded = item.result.status == api_pb2.GenericResult.GENERIC_STATUS_SUCCESS
+            if succeeded and len(item.result.data) > most:
+                raise GRPCError(
+                    Status.INVALID_ARGUMENT, f"A result is larger than the limit of {most} bytes"
+                )
         for item in request.outputs:
             self.container.let_go.add(item.input_id)
             self.container.cancelled.discard(item.input_id)

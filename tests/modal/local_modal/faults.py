@@ -44,6 +44,8 @@ Inputs and outputs
   call forgotten: `forget_calls`: NotFoundError, "Function call 'fc-…' not found" (G).
   argument or result too large: `max_blob_bytes`: InvalidError, "Object of … bytes is larger than
     the limit of …" (G); for a result it was raised in the container, which lives on.
+  result too large for the service: `max_result_bytes`: the container's client raises InvalidError
+    (wording G) where it hands the output over; what a client gets is what comes of that.
 
 The client itself
   killed: its app ends `heartbeat_timeout_s` after the last heartbeat, of which it sends one each
@@ -72,6 +74,7 @@ class Faults:
     refuse_tokens: bool = False
     silent: bool = False  # Takes requests of clients and answers them when this is over.
     max_blob_bytes: int = 1 << 30
+    max_result_bytes: int = 1 << 30  # Of one answer, whether it goes through a blob or not.
     lost_inputs_fail: bool = False  # A dead container's inputs fail instead of going elsewhere.
     crashes: int = 8  # In a row, of one function of an ephemeral app, that are put up with.
     start_failures: int = 1  # The same for failing imports and `@enter`.

@@ -183,12 +183,12 @@ def test_it_is_said_that_a_connection_is_being_tried(
 
 
 def test_the_next_session_counts_what_a_killed_one_left_running(
-    local_modal: LocalModal, repository: Path, tmp_path: Path
+    local_modal: LocalModal, start: Any, tmp_path: Path
 ) -> None:
     local_modal.set_faults(heartbeat_timeout_s=3.0, grace_s=0.5)
     run = tmp_path / "run"
     env = local_modal.environment | {"MODAL_HEARTBEAT_INTERVAL": "1"}
-    process = start(repository, run, env, "budget.evaluations=3", "evaluator.timing_s=1")
+    process = start(run, env, "budget.evaluations=3", "evaluator.timing_s=1")
     journal = run / "journal.jsonl"
     assert soon(lambda: journal.exists() and '"verdict"' in journal.read_text(), 90)
     process.kill()
@@ -197,7 +197,7 @@ def test_the_next_session_counts_what_a_killed_one_left_running(
     left = billed[-1]["left_usd"]
     assert left > 0
     assert soon(lambda: local_modal.containers() == [], 60)
-    again = start(repository, run, env, "budget.evaluations=3", "confirm.kernels=0")
+    again = start(run, env, "budget.evaluations=3", "confirm.kernels=0")
     _, stderr = again.communicate(timeout=120)
     assert again.returncode == 0, stderr
     events = events_of(run)

@@ -107,3 +107,15 @@ def test_why_a_run_failed_is_not_among_the_closing_lines() -> None:
     assert "failed: 1 kernel judged, 0 correct, in 1 s" in text
     stopped = ended("stopped", [VerdictReached(verdict=wrong)], Path("o"))
     assert stopped[-1].endswith("for what went wrong with each kernel")
+
+
+def test_a_failed_run_in_which_something_was_judged_says_how_to_go_on() -> None:
+    verdict = Verdict(
+        kernel_id="k", task_id="t", status=Status.INCORRECT, phase=Phase.CORRECTNESS,
+        device="d", isolation="namespaces",
+    )  # fmt: skip
+    folder = Path("outputs")
+    assert "go on:  python run.py resume=outputs" in ended(
+        "failed", [VerdictReached(verdict=verdict)], folder
+    )
+    assert not any(line.startswith("go on") for line in ended("failed", [], folder))

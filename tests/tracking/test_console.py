@@ -22,7 +22,7 @@ from rich.console import Console as Terminal
 
 from kbexp.config import BudgetConfig
 from kbexp.errors import KbexpError
-from kbexp.events import DeviceReady, Event, RunEnded, StepDone, VerdictReached
+from kbexp.events import DeviceBilled, DeviceReady, Event, RunEnded, StepDone, VerdictReached
 from kbexp.summary import RunSummary
 from kbexp.tracking import Journal, RunInfo
 from kbexp.tracking.board import Board
@@ -283,6 +283,10 @@ def test_the_clock_of_the_view_stands_until_the_evaluator_is_ready(
         return next(line for line in draw(board, 80, 40, event.time + after_s) if " time " in line)
 
     assert "0:00:00" in time_shown(started, 20.0)
+    board.doing, board.doing_since = "waiting for a container", started.time
+    bill = DeviceBilled(usd=0.1, time=started.time + 10.0)
+    assert "0:00:00" in time_shown(bill, 20.0)
+    assert "waiting for a container" in "\n".join(draw(board, 80, 40))
     assert "0:00:05" in time_shown(ready, 5.0)
     assert "0:00:07" in time_shown(replace(begun, time=ready.time + 4.0), 3.0)
 

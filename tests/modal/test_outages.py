@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -63,8 +65,8 @@ def test_it_is_given_up_after_a_while_and_what_lives_on_is_counted(
 def test_heartbeats_that_fail_print_nothing() -> None:
     from modal._utils.async_utils import logger
 
-    connection.quiet_heartbeats()
-    connection.quiet_heartbeats()
+    connection.quiet_client()
+    connection.quiet_client()
 
     def shown(text: str) -> bool:
         record = logger.makeRecord(logger.name, logging.ERROR, "", 0, text, (), None)
@@ -73,6 +75,37 @@ def test_heartbeats_that_fail_print_nothing() -> None:
     assert not shown("Loop attempt for run.<locals>.heartbeat failed")
     assert shown("Something else")
     assert len(logger.filters) == len(set(logger.filters))
+
+
+UNFINISHED = """
+import asyncio, sys, threading
+from kbexp.evaluation.modal import connection
+
+async def upload(ready):
+    for _ in range(10**6):  # as Modal's client does, each in a thread of the loop's pool
+        await asyncio.to_thread(lambda: None)
+        ready.set()
+
+async def client(ready):
+    task = asyncio.create_task(upload(ready))
+    await asyncio.wait([task])
+
+if sys.argv[1] == "quiet":
+    connection.quiet_client()
+ready = threading.Event()
+threading.Thread(target=lambda: asyncio.run(client(ready)), daemon=True).start()
+ready.wait()
+import atexit, time
+atexit.register(time.sleep, 0.5)  # as the client waits for its thread
+"""
+
+
+@pytest.mark.parametrize("how", ["as it is", "quiet"])
+def test_an_upload_cut_by_the_end_of_the_program_prints_nothing(how: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", UNFINISHED, how], capture_output=True, text=True, check=True
+    )
+    assert ("cannot schedule new futures" in done.stderr) == (how != "quiet"), done.stderr
 
 
 def test_an_outage_ends_when_the_evaluator_is_closed() -> None:

@@ -96,13 +96,23 @@ def unreachable(error: BaseException) -> bool:
     return isinstance(error, lost)
 
 
-def quiet_heartbeats() -> None:
-    """Have Modal's client not print a traceback for every heartbeat that did not get through."""
+def quiet_client() -> None:
+    """Have Modal's client not print tracebacks that nobody can do anything about.
+
+    They come of every heartbeat that did not get through, and of an upload that was still under way
+    in its thread when the program ended.
+    """
     from modal._utils.logger import logger
 
-    if _not_a_heartbeat not in logger.filters:
-        logger.addFilter(_not_a_heartbeat)
+    for chatty, tells in ((logger, _not_a_heartbeat), (logging.getLogger("asyncio"), _not_the_end)):
+        if tells not in chatty.filters:
+            chatty.addFilter(tells)
 
 
 def _not_a_heartbeat(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("Loop attempt for ")
+
+
+def _not_the_end(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, RuntimeError) and "interpreter shutdown" in str(error))

@@ -21,7 +21,7 @@ from kbexp.evaluation.modal.app import (
     make_app,
 )
 from kbexp.evaluation.modal.client import load_client
-from kbexp.evaluation.modal.connection import quiet_heartbeats
+from kbexp.evaluation.modal.connection import quiet_client
 from kbexp.evaluation.modal.faults import fault_of
 from kbexp.evaluation.modal.guard import guard_results
 from kbexp.worker.report import clean
@@ -126,7 +126,7 @@ class Session:
         """Run the app until the session closes; in a thread of its own."""
         try:
             guard_results()
-            quiet_heartbeats()
+            quiet_client()
             if self._gpu.deployed:
                 self._app = deployed_app(self._gpu)
                 handles = deployed_handles(self._gpu)

@@ -113,6 +113,10 @@ def _not_a_heartbeat(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("Loop attempt for ")
 
 
+_NO_MORE = "cannot schedule new futures after"
+"""What a pool of threads says when the program ends."""
+
+
 def _not_the_end(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    return not (isinstance(error, RuntimeError) and "interpreter shutdown" in str(error))
+    return not (isinstance(error, RuntimeError) and str(error).startswith(_NO_MORE))

@@ -1,0 +1,32 @@
+"""Whole runs that a rival's own package decides in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.mark.parametrize("rival", ["gepa", "openevolve"])
+def test_a_rival_is_a_run_like_any_other(
+    rival: str,
+    tmp_path: Path,
+    command_line: Any,
+    small_run: list[str],
+    events_of: Any,
+    result_of: Any,
+) -> None:
+    folder = tmp_path / "run"
+    small = [setting for setting in small_run if "num_" not in setting]
+    overrides = [*small, f"algorithm={rival}", "budget.evaluations=3", "confirm.kernels=1"]
+    done = command_line("run.py", *overrides, f"hydra.run.dir={folder}", timeout_s=240, run=True)
+    assert done.returncode == 0, done.stderr
+    result, events = result_of(folder), events_of(folder)
+    assert (result["state"], result["algorithm"]) == ("complete", rival)
+    assert result["counts"]["evaluations"] == 3
+    judged = [event["kernel_id"] for event in events if event["event"] == "verdict"]
+    assert len(set(judged)) == 3
+    asked = [event for event in events if event["event"] == "proposal_asked"]
+    assert all(event["parents"] for event in asked)
+    assert {event["event"] for event in events} >= {"proposal_received", "confirmed", "run_ended"}

@@ -60,6 +60,31 @@ def test_an_output_in_another_order_that_is_copied_between_calls_is_charged_too(
     assert 0.54 < agreement.charged_ms < 0.56
 
 
+def test_work_that_is_left_out_or_late_in_every_other_block_is_charged_whole() -> None:
+    # Eight blocks, of which five leave their work out. An output is looked at in six: late in two
+    # of the blocks that leave work out, and in time in the first call of two others.
+    kernel, reference = Clock(), clock(6.0, 0.1, given_ms=1.5)
+    for reported_ms, looked_at in [
+        (0.016, (0.016, 7.4)), (0.016, (0.017, 7.6)), (0.016, (6.1, 1.5)), (0.016, (5.9, 1.4)),
+        (6.0, (6.0, 1.5)), (6.1, (6.2, 1.6)), (0.016, None), (5.9, None),
+    ]:  # fmt: skip
+        if looked_at:
+            kernel.hand(*looked_at)
+        kernel.add(reported_ms, reported_ms + 0.1)
+    reference.given_ms = reference.given_ms[: len(kernel.given_ms)]
+    agreement = compare_clocks(kernel, reference)
+    assert agreement.reported_ms == 0.016
+    assert 5.5 < agreement.charged_ms < 6.5
+
+
+def test_a_call_that_was_held_up_while_it_was_looked_at_is_no_late_work() -> None:
+    kernel, reference = clock(1.0, 0.1), clock(2.0, 0.1, given_ms=1.5)
+    kernel.given_ms, reference.given_ms = [], reference.given_ms[:6]
+    for held_up_ms in (9.0, 8.0, 0.0, 9.0, 7.0, 0.0):
+        kernel.hand(1.0 + held_up_ms, 1.5)
+    assert compare_clocks(kernel, reference).charged_ms == 0.0
+
+
 def test_what_host_code_can_explain_is_charged() -> None:
     agreement = compare_clocks(clock(0.5, 0.3), REFERENCE)
     assert not agreement.rejected

@@ -205,11 +205,11 @@ class Caller:
             times = side.expect(Kind.CALLED, 1, self._examined.layout.outputs).times_ns
             block += Block(list(times), time.perf_counter_ns() - begun)
             if slot in chosen:
-                self._take(side, slot)
+                self._take(side, slot, times[0])
         return block
 
-    def _take(self, side: Side, slot: int) -> None:
-        """Have the last call's output copied into its slot."""
+    def _take(self, side: Side, slot: int, reported_ns: int) -> None:
+        """Have the output of the last call, which was reported so, copied into its slot."""
         # What stood there is overwritten only now, when the runner knows anyway that this output
         # is looked at, and while nothing of it can run. So are some elements of the inputs: work
         # that is done only now goes wrong.
@@ -225,7 +225,7 @@ class Caller:
         side.tell({"give": slot})
         side.clock.strided |= side.expect(Kind.COPIED).strided
         if side.phase is Phase.TIMING:
-            side.clock.given_ms.append((time.perf_counter_ns() - begun) / 1e6)
+            side.clock.hand(reported_ns / 1e6, (time.perf_counter_ns() - begun) / 1e6)
 
     def _expected(self, slot: int) -> list[torch.Tensor]:
         """Return the answers to what stood in a slot of the kernel's when it was called."""

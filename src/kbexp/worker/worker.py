@@ -242,7 +242,7 @@ class Worker:
         self, kernel: Kernel, settings: EvaluatorConfig, parcel: Path | None = None
     ) -> tuple[Outcome | None, str | None]:
         """Compile ahead; return how the evaluation ends, or the folder with what was built."""
-        cache = self._cache(settings)
+        cache = self._cache()
         found = cache.find(kernel.id) if settings.cache else None
         if found is None and parcel is not None:
             found = cache.adopt(kernel.id, parcel)
@@ -278,10 +278,11 @@ class Worker:
             return failed, None
         return None, str(cache.keep(kernel.id, part))
 
-    def _cache(self, settings: EvaluatorConfig) -> BuildCache:
+    def _cache(self) -> BuildCache:
+        """Return the builds of this worker, wherever the settings of single evaluations point."""
         if self._builds is None:
             base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-            root = Path(settings.cache_dir or os.path.join(base, "kbexp", "builds"))
+            root = Path(self._settings.cache_dir or os.path.join(base, "kbexp", "builds"))
             known = self.environment
             tools = toolchain(known.get("torch", ""), known.get("compute_capability", ""))
             self._builds = BuildCache(root, tools)

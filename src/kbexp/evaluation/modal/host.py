@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,6 @@ class Host:
         if settings.isolation != self._isolation:
             self._isolation = settings.isolation
             self._start_worker()
-        settings = replace(settings, cache_dir=str(self._folder / "builds"))
         return {
             "id": str(request["id"]),
             "task": request["task"],
@@ -198,7 +197,9 @@ class Host:
 
     def _start_worker(self) -> None:
         self._end_worker()
-        settings = replace(EvaluatorConfig(name="container"), isolation=self._isolation)
+        settings = EvaluatorConfig(
+            name="container", isolation=self._isolation, cache_dir=str(self._folder / "builds")
+        )
         worker = WorkerProcess(self._device, None, settings, self._folder / "source")
         try:
             worker.wait_ready()

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import sys
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kbexp.app.after import After
 from kbexp.app.baselines import check_baselines
@@ -18,11 +16,10 @@ from kbexp.app.checks import check_folder, check_key, check_servers
 from kbexp.app.configuration import plain, typed
 from kbexp.app.confirm import Sized, check_confirm, other_sizes
 from kbexp.app.explain import Stopped
-from kbexp.app.finished import about_run, finished, same_run
+from kbexp.app.finished import about_run, finished
 from kbexp.app.first import first_kernel
-from kbexp.app.forecast import forecast
+from kbexp.app.logbook import Logbook
 from kbexp.app.models import (
-    RunProposer,
     check_models,
     open_embedder,
     open_proposer,
@@ -37,12 +34,12 @@ from kbexp.app.summary_text import summary_text
 from kbexp.budget import Budget
 from kbexp.config import RunConfig
 from kbexp.errors import EvaluatorUnavailable, KbexpError
-from kbexp.events import Event, Noted, RunEnded, RunStarted
+from kbexp.events import Noted, RunEnded, RunStarted
 from kbexp.score import check_metric
 from kbexp.search_config import SearchConfig
 from kbexp.summary import RunSummary
 from kbexp.task import Task
-from kbexp.tracking import Journal, RunInfo, Tracker, console_of, read, trackers
+from kbexp.tracking import RunInfo, console_of, trackers
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -78,7 +75,7 @@ def run(composed: DictConfig, folder: Path) -> float:
             this.close("stopped", "The run was ended at once, by a second signal.")
             raise
         except KbexpError as error:
-            if this.begun:
+            if this.logbook.begun:
                 this.close("failed", str(error))
             raise
         except BaseException as error:
@@ -90,7 +87,7 @@ def run(composed: DictConfig, folder: Path) -> float:
             raise outcome.error
         if stop.flag.is_set():
             raise Stopped(stop.exit_code)
-    return best_score(this.summary)
+    return best_score(this.logbook.summary)
 
 
 def best_score(summary: RunSummary) -> float:
@@ -100,7 +97,7 @@ def best_score(summary: RunSummary) -> float:
 
 
 class Run:
-    """The live state of one run: its folder, journal, summary and evaluator."""
+    """The live state of one run: its folder, logbook, proposer and evaluator."""
 
     def __init__(self, config: RunConfig, folder: Path, stop: StopFlag) -> None:
         self._config = config
@@ -115,34 +112,17 @@ class Run:
             launch_dir=Path.cwd(),
             budget=config.budget,
         )
-        self._summary = self._info.summary(forgiving=False)
-        self._journal: Journal | None = None
-        self._proposer: RunProposer | None = None
-        self._ours = not self._info.journal.exists()
-        self._earlier_s = 0.0
+        self.logbook = Logbook(config, self._info)
+        self._fresh = not self._info.journal.exists()
         self._task: Task | None = None
         self._device = ""
-        self._bill: Bill | None = None
-        self._order = threading.RLock()
-        self._shown = False
         self._notes: list[str] = []
-        self._forecast = forecast(config)
-
-    @property
-    def begun(self) -> bool:
-        """True once the run has its journal: what is refused before that leaves nothing."""
-        return self._journal is not None
-
-    @property
-    def summary(self) -> RunSummary:
-        """What the run has come to so far."""
-        return self._summary
 
     def finished(self) -> Result | None:
         """Return what the folder's run came to, where it is this one and nothing is left to do."""
         from kbexp.tasks.load import load
 
-        if self._ours:
+        if self._fresh:
             return None
         about = about_run(self._info, self._config, load(self._config.task, self._config.gpu.sizes))
         return finished(self._info, about, self._config, self._info.summary(forgiving=False))
@@ -154,7 +134,7 @@ class Run:
         from kbexp.search import RunState, validate
         from kbexp.tasks.load import load
 
-        config = self._config
+        config, logbook = self._config, self.logbook
         check_key(config.llm)
         check_models(config)
         if not replays(config.llm):
@@ -167,42 +147,42 @@ class Run:
         allowed_languages(config.llm.language, device_facts(config.gpu))
         chosen = trackers(config.logger, self._info)
         console = console_of(chosen)
-        self._shown = console is not None
+        logbook.shown = console is not None
         if console is not None:
             self._stop.shows = console.notice
         budget = Budget(config.budget, gpu_usd_per_s=config.gpu.usd_per_s)
         self._task = task = load(config.task, config.gpu.sizes)
         others = other_sizes(config, task)
-        closed = open_evaluator(config.gpu, config.evaluator, self._note)
-        self._bill = Bill(closed)
+        closed = open_evaluator(config.gpu, config.evaluator, logbook.note)
+        logbook.bill = Bill(closed)
         about = about_run(self._info, config, task)
-        archive = self._open_journal(about, chosen)
+        archive = logbook.open(about, chosen)
         write_atomically(self._folder / "task.py", task.source)
-        self._record(RunStarted(about=about))
-        if (left := left_behind(self._summary.spending)) is not None:
-            self._record(left)
+        logbook.record(RunStarted(about=about))
+        if (left := left_behind(logbook.summary.spending)) is not None:
+            logbook.record(left)
             archive.apply(left)
-        check_money(config, self._summary.gpu_usd)
-        self._say(self._forecast.sentence())
+        check_money(config, logbook.summary.gpu_usd)
+        logbook.say_forecast()
         if (text := estimate(config)) is not None:
             log.warning(text)
         if closed.billed_usd is not None:
             # What is paid for by the second is not asked for before it can be used.
             if console is not None:
                 console.doing("importing the libraries of the model")
-            self._proposer = open_proposer(config, task, self._info.journal)
+            logbook.proposer = open_proposer(config, task, self._info.journal)
         asked_s = time.monotonic()
-        with closed as evaluator, ticking(evaluator, self._tell_bill):
+        with closed as evaluator, ticking(evaluator, logbook.tell_bill):
             self._device = evaluator.device
-            if self._proposer is None:
+            if logbook.proposer is None:
                 # Meanwhile the evaluator warms up. What is timed on a CPU wants it for itself.
                 if console is not None:
                     console.doing("warming the evaluator up, importing the libraries of the model")
-                self._proposer = open_proposer(config, task, self._info.journal)
+                logbook.proposer = open_proposer(config, task, self._info.journal)
             if console is not None and evaluator.billed_usd is not None:
                 console.doing(f"waiting for a container of gpu={config.gpu.name}")
-            await_device(evaluator, budget, self._record, self._stop.flag, asked_s)
-            outcome = self._searched(task, evaluator, self._proposer, budget, archive)
+            await_device(evaluator, budget, logbook.record, self._stop.flag, asked_s)
+            outcome = self._searched(task, evaluator, logbook.proposer, budget, archive)
             self._note_unjudged(resumable=outcome.state is not RunState.COMPLETE)
             outcome = self._after(task, others, evaluator, outcome)
             self._device = evaluator.device
@@ -213,22 +193,22 @@ class Run:
 
         What an earlier run left in the folder is not touched where this one never began.
         """
-        if not self._ours:
+        if not (self._fresh or self.logbook.begun):
             return
-        if self._journal is not None:
+        if self.logbook.begun:
             with contextlib.suppress(KbexpError):
-                self._record(RunEnded(state=state, reason=reason))
-        best = self._summary.winner
+                self.logbook.record(RunEnded(state=state, reason=reason))
+        best, proposer = self.logbook.summary.winner, self.logbook.proposer
         result = Result(
             state=state,
             reason=reason,
             task=self._task.name if self._task else self._config.task.name,
             device=best.verdict.device if best else self._device,
             config=self._config,
-            summary=self._summary,
-            wall_s=self._earlier_s + time.monotonic() - self._began,
+            summary=self.logbook.summary,
+            wall_s=self.logbook.earlier_s + time.monotonic() - self._began,
             environment=environment(),
-            notes=(*(self._proposer.notes if self._proposer else ()), *self._notes),
+            notes=(*(proposer.notes if proposer else ()), *self._notes),
         )
         try:
             if best is not None:
@@ -243,10 +223,8 @@ class Run:
                 "holds is not lost."
             ) from error
         finally:
-            if self._journal is not None:
-                # The trackers store the files that stand now.
-                self._journal.close()
-        if best is not None or state != "failed" or self._summary.verdicts:
+            self.logbook.close()
+        if best is not None or state != "failed" or self.logbook.summary.verdicts:
             print(summary_text(result, self._folder), flush=True)
 
     def _searched(
@@ -269,8 +247,8 @@ class Run:
             embedder=open_embedder(self._config),
             tell=feedback,
             submit=lambda kernel: evaluator.submit(task, kernel),
-            record=self._write,
-            commit=self._commit,
+            record=self.logbook.write,
+            commit=self.logbook.commit,
             budget=budget,
             score=score_named(self._config.metric),
             seed=self._config.seed,
@@ -280,14 +258,14 @@ class Run:
 
     def _note_unjudged(self, *, resumable: bool) -> None:
         """Note the kernels that a model was asked for and that nobody judged."""
-        if not (count := self._summary.unjudged):
+        if not (count := self.logbook.summary.unjudged):
             return
         one = count == 1
         words = "1 kernel was" if one else f"{count} kernels were"
         later = f"; going on with the run judges {'it' if one else 'them'}" if resumable else ""
         turn = "its turn" if one else "their turn"
         note = f"{words} not judged: the search ended before {turn}{later}."
-        self._record(Noted(text=note))
+        self.logbook.record(Noted(text=note))
         self._notes.append(note)
 
     def _how(self) -> SearchConfig:
@@ -304,14 +282,14 @@ class Run:
         from kbexp.search import RunState
 
         if outcome.state is RunState.STOPPED or isinstance(outcome.error, EvaluatorUnavailable):
-            if self._summary.best is not None and self._config.confirm.kernels:
+            if self.logbook.summary.best is not None and self._config.confirm.kernels:
                 self._notes.append("The best kernels were not judged again after the search.")
             return outcome
         after = After(
             config=self._config,
             evaluator=evaluator,
-            summary=self._summary,
-            record=self._record,
+            summary=self.logbook.summary,
+            record=self.logbook.record,
             stop=self._stop.flag,
             notes=self._notes,
         )
@@ -325,76 +303,3 @@ class Run:
             state=RunState.STOPPED,
             reason=f"{outcome.reason} The run was asked to stop while its best were judged again.",
         )
-
-    def _open_journal(self, about: dict[str, Any], readers: Sequence[Tracker]) -> Archive:
-        """Open the journal and return what an earlier session in this folder came to.
-
-        Raises KbexpError where that was another run; nothing in the folder has then changed.
-        """
-        from kbexp.search import new_archive
-
-        archive = new_archive(self._config.search)
-        with contextlib.ExitStack() as until_ours:
-            journal = until_ours.enter_context(Journal(self._info.journal))
-            for event in read(journal.path):
-                if isinstance(event, RunStarted) and not same_run(event.about, about):
-                    raise KbexpError(
-                        f"{self._folder} holds another run: give the settings it was started "
-                        "with, or another folder as hydra.run.dir=…"
-                    )
-                archive.apply(event)
-                self._summary.apply(event)
-            until_ours.pop_all()
-        for tracker in readers:
-            journal.subscribe(tracker)
-        self._journal = journal
-        self._ours = True
-        self._earlier_s = self._summary.wall_s
-        return archive
-
-    def _record(self, event: Event) -> None:
-        """Write an event, for good."""
-        self._write(event)
-        self._commit()
-
-    def _commit(self) -> None:
-        assert self._journal is not None
-        self._journal.commit()
-
-    def _write(self, event: Event) -> None:
-        with self._order:
-            self._write_bill(event)
-            self._keep(event)
-        if (words := self._forecast.after(event)) is not None:
-            self._say(words)
-
-    def _write_bill(self, before: Event | None = None) -> None:
-        """Bring the bill of a rented device up to date."""
-        with self._order:
-            billed = self._bill.due(before) if self._bill is not None else None
-            if billed is not None:
-                self._keep(billed)
-
-    def _tell_bill(self) -> None:
-        """Write down what a rented device costs, for good; from any thread."""
-        self._write_bill()
-        self._commit()
-
-    def _note(self, text: str) -> None:
-        """Keep a sentence for whoever reads the run; from any thread."""
-        with self._order:
-            if self._journal is not None and self._summary.state == "running":
-                self._keep(Noted(text=text))
-                if self._shown:
-                    return
-        log.warning(text)
-
-    def _keep(self, event: Event) -> None:
-        assert self._journal is not None
-        self._journal.write(event)
-        self._summary.apply(event)
-        if self._proposer is not None:
-            self._proposer.apply(event)
-
-    def _say(self, words: str) -> None:
-        print(words, file=sys.stderr, flush=True)

@@ -123,10 +123,9 @@ class LocalEvaluator(Evaluator):
     ) -> Future[Verdict]:
         """Queue one kernel."""
         job = Job(task, kernel, settings or self._settings)
+        self._jobs.put(job)
         if self._refused is not None:
-            job.future.set_exception(self._refused)
-        else:
-            self._jobs.put(job)
+            self._answer_all(self._refused)
         return job.future
 
     def _serve(self, index: int) -> None:
@@ -186,6 +185,10 @@ class LocalEvaluator(Evaluator):
         """Answer everything from now on with this error."""
         self._refused = error
         self._ready.set()
+        self._answer_all(error)
+
+    def _answer_all(self, error: KbexpError) -> None:
+        """Answer whatever waits; called after a job is queued too, as it may come too late."""
         for job in self._drain():
             job.future.set_exception(error)
 

@@ -159,9 +159,9 @@ def compare_clocks(
     around_ms = _certainly_more(kernel.around_ms(), reference.around_ms())
     giving_ms = _certainly_more(kernel.given_ms, given_ms)
     limit_ms = REJECTED_SHARE * reported_ms + REJECTED_MS
-    seen_ms = _seen(kernel, reference)
-    if seen_ms[0] - reported_ms > limit_ms:
-        unreported_ms = max(unreported_ms, seen_ms[1] - reported_ms)
+    seen = _seen(kernel, reference)
+    if seen is not None and seen.least_ms - reported_ms > limit_ms:
+        unreported_ms = max(unreported_ms, seen.likely_ms - reported_ms)
     early = flush_ms > 0 and max(kernel.around_ms()) < TOO_EARLY_SHARE * flush_ms
     # Another order of elements takes longer to copy: work that was left over, and so charged, but
     # in the open. Where outputs are copied between the calls, that lies in the time around them.
@@ -174,8 +174,16 @@ def compare_clocks(
     return Agreement(reported_ms, unreported_ms, early or rejected, early, least_ms)
 
 
-def _seen(kernel: Clock, reference: Clock) -> tuple[float, float]:
-    """Return what a call takes whose output is looked at: what it takes for certain, and likely.
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a call takes whose output is looked at: for certain at 95 %, and likely."""
+
+    least_ms: float
+    likely_ms: float
+
+
+def _seen(kernel: Clock, reference: Clock) -> _Seen | None:
+    """Return what a call takes whose output is looked at; None where too few were.
 
     A kernel may leave out the work of some blocks, and do it late where an output is asked for. The
     medians of what it reports and of the waits then come from different blocks, and both may look
@@ -183,12 +191,12 @@ def _seen(kernel: Clock, reference: Clock) -> tuple[float, float]:
     copy's time, as the reference has it, is taken off.
     """
     if len(kernel.handed_ms) < FEWEST_SEEN:
-        return 0.0, 0.0
+        return None
     copy_ms = 0.0
     if reference.given_ms and not kernel.whole:
         copy_ms = statistics.median(reference.given_ms)
     least_ms = order_interval(np.array(kernel.handed_ms))[0]
-    return least_ms - copy_ms, statistics.median(kernel.handed_ms) - copy_ms
+    return _Seen(least_ms - copy_ms, statistics.median(kernel.handed_ms) - copy_ms)
 
 
 def _beyond(kernel_ms: list[float], reference_ms: list[float]) -> float:

@@ -192,12 +192,10 @@ class ModalEvaluator(Evaluator):
     ) -> Future[Verdict]:
         """Queue one kernel."""
         job = Job(task, kernel, settings or self._settings)
+        ahead = self._gpu.builders and job.settings.cache and builds_ahead(kernel)
+        (self._to_build if ahead else self._jobs).put(job)
         if self._refused is not None:
-            job.settle(self._refused)
-        elif self._gpu.builders and job.settings.cache and builds_ahead(kernel):
-            self._to_build.put(job)
-        else:
-            self._jobs.put(job)
+            self._answer_all(self._refused)
         return job.future
 
     def _end(self) -> float:
@@ -336,6 +334,10 @@ class ModalEvaluator(Evaluator):
         """Answer everything from now on with this error."""
         self._refused = error
         self._ready.set()
+        self._answer_all(error)
+
+    def _answer_all(self, error: KbexpError) -> None:
+        """Answer whatever waits; called after a job is queued too, as it may come too late."""
         for jobs in (self._to_build, self._jobs):
             for job in _drained(jobs):
                 if job.take():

@@ -7,6 +7,7 @@ import random
 import pytest
 from kernels import quick
 
+from kbexp.verdict import Interval
 from kbexp.worker.timing import FEWEST_PAIRS, Stopwatch, block_ms, calls_per_block
 
 MS = 1_000_000
@@ -82,7 +83,9 @@ def test_a_charge_is_added_to_the_kernel_alone() -> None:
     watch = Stopwatch(quick(), seed=1)
     for _ in range(6):
         watch.add([2 * MS] * 3, [4 * MS] * 3)
-    watch.charge(6.0)
+    watch.charge(Interval(6.0, 4.0, 8.0))
     figures = watch.figures()
     assert (figures.time_ms.value, figures.reference_ms.value) == (8.0, 4.0)
     assert figures.speedup.value == 0.5
+    assert (figures.time_ms.low, figures.time_ms.high) == (6.0, 10.0)
+    assert (figures.speedup.low, figures.speedup.high) == (pytest.approx(0.4), pytest.approx(2 / 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 import time
 from dataclasses import dataclass
@@ -46,14 +47,15 @@ def flush_time_ms(device: str) -> float:
     import torch
 
     memory = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device=device)
-    times = []
-    for _ in range(FLUSHES_TIMED):
-        torch.cuda.synchronize(device)
-        begun = time.perf_counter_ns()
+    with torch.cuda.device(device):
+        marks = [torch.cuda.Event(enable_timing=True) for _ in range(FLUSHES_TIMED + 1)]  # type: ignore[no-untyped-call]
         memory.zero_()
-        torch.cuda.synchronize(device)
-        times.append(time.perf_counter_ns() - begun)
-    return min(times) / 1e6
+        for mark in marks[:-1]:
+            mark.record()
+            memory.zero_()
+        marks[-1].record()
+        torch.cuda.synchronize()
+    return float(min(begun.elapsed_time(done) for begun, done in itertools.pairwise(marks)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ the kernel is time that its process did not report: work done before the clock w
 after it was stopped, in the first calls of a block, which do not count, or only when an output
 was asked for.
 
-What an honest kernel's host code can explain is added to its time; what is far more is a rejection,
-unless the machine was busy with other things: then the delay may be theirs, and all of it is
-added. Nothing is gained by unreported time in either case.
+What an honest kernel's host code can explain is added to its time, with its interval; what is far
+more is a rejection, unless the machine was busy with other things: then the delay may be theirs,
+and all of it is added. Nothing is gained by unreported time in either case.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from __future__ import annotations
 import contextlib
 import os
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from kbexp.statistics import order_interval
+from kbexp.verdict import Interval
 
 CHARGED_SHARE = 0.1
 CHARGED_MS = {"cpu": 0.1, "cuda": 0.005}
@@ -33,6 +34,14 @@ REJECTED_SHARE = 0.5
 REJECTED_MS = 0.2
 """Unreported time above this share of the reported, and so much more, is a rejection. Half: a
 kernel whose first calls of a block are slow, or that keeps the host waiting, stays below it."""
+
+UNCLEAR_SHARE = 0.1
+"""A charge is worth more blocks where its interval is wider than this share of a call. The clock
+around a block of 10 ms on an H100 varies by 0.3 ms, which is a fifth of 25 calls of 0.06 ms."""
+
+HOST_MS = 0.12
+"""What the host may need, beyond what it needs for the reference, to queue one call on a CUDA
+device: honest kernels took up to 0.1 ms. What is done during flushes can hide no more than this."""
 
 TOO_EARLY_SHARE = 0.5
 """A block that left out half of its flushes cannot have flushed at all."""
@@ -85,28 +94,41 @@ class Clock:
         ]
 
 
+NOTHING = Interval(0.0, 0.0, 0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What the clocks say of a call: `reported_ms`, and what was not reported.
+    """What the clocks say of a call: `reported_ms`, and what was `unreported`, in ms.
 
     `rejected` says that it cannot be explained; `early` that a block ended before it could;
     less than `least_ms` is not charged.
     """
 
     reported_ms: float
-    unreported_ms: float = 0.0
+    unreported: Interval = NOTHING
     rejected: bool = False
     early: bool = False
     least_ms: float = 0.0
 
     @property
-    def charged_ms(self) -> float:
-        """What is to be added to every figure of the kernel."""
+    def charged(self) -> Interval:
+        """What is to be added to every figure of the kernel, in ms."""
         least_ms = max(CHARGED_SHARE * self.reported_ms, self.least_ms)
-        return self.unreported_ms if self.unreported_ms > least_ms else 0.0
+        if self.unreported.value <= least_ms:
+            return NOTHING
+        low = self.unreported.low if self.unreported.low > least_ms else 0.0
+        return Interval(self.unreported.value, low, self.unreported.high)
+
+    @property
+    def unclear(self) -> bool:
+        """True where more blocks would say better what is to be charged."""
+        charged = self.charged
+        call_ms = self.reported_ms + charged.value
+        return charged.value > 0 and charged.high - charged.low > UNCLEAR_SHARE * call_ms
 
     def __str__(self) -> str:
-        judged_ms = self.reported_ms + self.unreported_ms
+        judged_ms = self.reported_ms + self.unreported.value
         if self.early:
             return (
                 f"the kernel's process reported {self.reported_ms:.3g} ms a call and was done "
@@ -116,6 +138,35 @@ class Agreement:
             f"the two clocks disagree: the kernel's process reports {self.reported_ms:.3g} ms a "
             f"call, the judge's clock says {judged_ms:.3g} ms"
         )
+
+
+def compare_bare(
+    usual: Agreement, kernel: Clock, reference: Clock, reference_ms: float, beside_ms: float
+) -> Agreement:
+    """Return what the clocks say once blocks without flushes, `kernel` and `reference`, are known.
+
+    With nothing to hide behind, a call takes what it takes, or what the host needs to queue it.
+    That is the most that may be charged: what lies around a call by chance in one process is not
+    its work. And work that was done while the cache was flushed, or in its place, comes to light,
+    but for `HOST_MS`: as much the host may need beyond what it needs for the reference.
+
+    `reference_ms` is what a call of the reference takes behind a flush, and `beside_ms` what lies
+    around it besides the flush.
+    """
+    whole_ms, hidden_ms = [], []
+    for judged_ms, bare_ms in zip(kernel.judged_ms, reference.judged_ms, strict=True):
+        around_ms = max(0.0, bare_ms - reference_ms)
+        whole_ms.append(judged_ms - min(around_ms, beside_ms) - usual.reported_ms)
+        hidden_ms.append(judged_ms - around_ms - usual.reported_ms - HOST_MS)
+    nothing_ms = [0.0] * len(whole_ms)
+    most, least = _beyond(whole_ms, nothing_ms), _beyond(hidden_ms, nothing_ms)
+    figure = usual.unreported
+    between = Interval(
+        min(max(figure.value, least.value), most.value),
+        min(max(figure.low, least.low), most.low),
+        min(max(figure.high, least.high), most.high),
+    )
+    return replace(usual, unreported=between)
 
 
 class Neighbours:
@@ -147,21 +198,26 @@ def compare_clocks(
 ) -> Agreement:
     """Return whether the kernel's clocks agree, as far as the reference's do.
 
-    What is charged is the best estimate, block against the reference's block beside it; for a
-    rejection only what is certain at 95 % counts, the lower end of the kernel's interval against
-    the upper end of the reference's. `flush_ms` is the least that a flush before a call takes;
-    `stolen` is the share of the processor that other machines took: with it, clocks differ by more.
+    What is charged is the best estimate, block against the reference's block beside it, with the
+    interval of the median over pairs; for a rejection only what is certain at 95 % counts, the
+    lower end of the kernel's interval against the upper end of the reference's. `flush_ms` is the
+    least that a flush before a call takes; `stolen` is the share of the processor that other
+    machines took: with it, clocks differ by more.
     """
     reported_ms = statistics.median(kernel.reported_ms)
-    unreported_ms = _beyond(kernel.around_ms(), reference.around_ms())
     given_ms = [0.0] * len(kernel.given_ms) if kernel.whole else reference.given_ms
-    unreported_ms += _beyond(kernel.given_ms, given_ms)
+    around = _beyond(kernel.around_ms(), reference.around_ms())
+    giving = _beyond(kernel.given_ms, given_ms)
+    unreported = Interval(
+        around.value + giving.value, around.low + giving.low, around.high + giving.high
+    )
     around_ms = _certainly_more(kernel.around_ms(), reference.around_ms())
     giving_ms = _certainly_more(kernel.given_ms, given_ms)
     limit_ms = REJECTED_SHARE * reported_ms + REJECTED_MS
     seen = _seen(kernel, reference)
-    if seen is not None and seen.least_ms - reported_ms > limit_ms:
-        unreported_ms = max(unreported_ms, seen.likely_ms - reported_ms)
+    if seen is not None and seen.low - reported_ms > limit_ms:
+        late = Interval(*(ms - reported_ms for ms in (seen.value, seen.low, seen.high)))
+        unreported = max(unreported, late, key=lambda ms: ms.value)
     early = flush_ms > 0 and max(kernel.around_ms()) < TOO_EARLY_SHARE * flush_ms
     # Another order of elements takes longer to copy: work that was left over, and so charged, but
     # in the open. Where outputs are copied between the calls, that lies in the time around them.
@@ -171,19 +227,11 @@ def compare_clocks(
         hidden_ms = around_ms if kernel.strided or kernel.whole else around_ms + giving_ms
     rejected = hidden_ms > limit_ms and not contended and stolen < STOLEN_SHARE
     least_ms = CHARGED_MS["cuda" if flush_ms else "cpu"] + stolen * reported_ms
-    return Agreement(reported_ms, unreported_ms, early or rejected, early, least_ms)
+    return Agreement(reported_ms, unreported, early or rejected, early, least_ms)
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What a call takes whose output is looked at: for certain at 95 %, and likely."""
-
-    least_ms: float
-    likely_ms: float
-
-
-def _seen(kernel: Clock, reference: Clock) -> _Seen | None:
-    """Return what a call takes whose output is looked at; None where too few were.
+def _seen(kernel: Clock, reference: Clock) -> Interval | None:
+    """Return what a call takes whose output is looked at, in ms; None where too few were.
 
     A kernel may leave out the work of some blocks, and do it late where an output is asked for. The
     medians of what it reports and of the waits then come from different blocks, and both may look
@@ -195,16 +243,16 @@ def _seen(kernel: Clock, reference: Clock) -> _Seen | None:
     copy_ms = 0.0
     if reference.given_ms and not kernel.whole:
         copy_ms = statistics.median(reference.given_ms)
-    least_ms = order_interval(np.array(kernel.handed_ms))[0]
-    return _Seen(least_ms - copy_ms, statistics.median(kernel.handed_ms) - copy_ms)
+    handed_ms = np.array(kernel.handed_ms) - copy_ms
+    return Interval(float(np.median(handed_ms)), *order_interval(handed_ms))
 
 
-def _beyond(kernel_ms: list[float], reference_ms: list[float]) -> float:
+def _beyond(kernel_ms: list[float], reference_ms: list[float]) -> Interval:
     """Return by how much the kernel's figures are larger than those of the same pairs."""
     if not kernel_ms:
-        return 0.0
+        return NOTHING
     pairs = np.array(kernel_ms) - np.array(reference_ms)
-    return max(0.0, float(np.median(pairs)))
+    return Interval(*(max(0.0, ms) for ms in (float(np.median(pairs)), *order_interval(pairs))))
 
 
 def _certainly_more(kernel_ms: list[float], reference_ms: list[float]) -> float:

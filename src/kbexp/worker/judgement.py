@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+import statistics
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -12,7 +13,7 @@ from dataclasses import replace
 from kbexp.config import EvaluatorConfig, Profile
 from kbexp.verdict import Phase, ProfileRow, Status
 from kbexp.worker.calling import CHECKED_SHARE, FLUSH_BYTES, Block, Caller, flush_time_ms
-from kbexp.worker.clocks import CHARGED_SHARE, Agreement, Clock, compare_clocks
+from kbexp.worker.clocks import CHARGED_SHARE, Agreement, Clock, compare_bare, compare_clocks
 from kbexp.worker.conditions import Conditions
 from kbexp.worker.examination import Examination
 from kbexp.worker.memory import Lending, slots_for
@@ -30,12 +31,23 @@ work in six calls of ten, which the median of a block needs, is found out in all
 evaluations."""
 
 RENEWED_PAIRS = 6
-MOST_RENEWED_PAIRS = 18
+MOST_RENEWED_PAIRS = 30
 """Pairs of blocks on inputs that are new as a whole, before a kernel is called faster; the second
 where the first few say that it is slower, or their clocks disagree, which may be noise."""
 
+MOST_UNCLEAR_PAIRS = 30
+UNCLEAR_TIME = 2.0
+"""Pairs, and the multiple of the settings' time, that are spent on clocks that disagree unclearly.
+With 30 pairs the clock around blocks of 25 short calls is known to some 0.003 ms a call."""
+
+BARE_PAIRS = 6
+"""Pairs of blocks without flushes, before a kernel is called faster on a CUDA device."""
+
 MORE_FLUSHES = 4
 """Flushes before a call where one does not hide what the host needs to queue it."""
+
+Clocks = tuple[Clock, Clock]
+"""The kernel's and the reference's."""
 
 
 class Judgement:
@@ -159,7 +171,7 @@ class Judgement:
         resolution = RESOLUTION[self._device.partition(":")[0]]
         watch = Stopwatch(settings, self._random.getrandbits(32), resolution)
         self._conditions.begin()
-        while not watch.enough() or self._too_little_checked(watch):
+        while not watch.enough() or self._too_little_checked(watch) or self._unclear(watch):
             self._time_pair(watch, calls, check=watch.enough())
         usual = self._kernel.clock, self._baseline.clock
         fresh = Stopwatch(settings, self._random.getrandbits(32), resolution)
@@ -169,16 +181,19 @@ class Judgement:
             while self._renew_more(watch, fresh):
                 self._time_pair(fresh, calls, check=True, renew=True)
         renewed = self._kernel.clock, self._baseline.clock
+        bare = None
+        if watch.surely_faster() and self._device != "cpu":
+            bare = self._without_flushes(calls)
         if watch.surely_faster():
             self._check_variants()
         conditions = self._conditions.end()
         # What other machines take of the processor comes in bursts, which blocks do not average.
         stolen = float(conditions["steal_share"]) if self._device == "cpu" else 0.0
-        agreement = self._agreement(usual, stolen)
-        watch.charge(agreement.charged_ms)
+        agreement = self._agreement(usual, stolen, bare)
+        watch.charge(agreement.charged)
         if fresh.kernel_ms:
-            other = self._agreement(renewed, stolen)
-            fresh.charge(other.charged_ms)
+            other = self._agreement(renewed, stolen, bare)
+            fresh.charge(other.charged)
             if watch.seems_slower(fresh):
                 watch, agreement = fresh, other
         watch.widen(stolen / 2)
@@ -187,7 +202,7 @@ class Judgement:
         return Outcome(
             Status.CORRECT,
             Phase.TIMING,
-            (str(agreement),) if agreement.charged_ms else (),
+            (str(agreement),) if agreement.charged.value else (),
             time_ms=figures.time_ms,
             reference_ms=figures.reference_ms,
             speedup=figures.speedup,
@@ -196,7 +211,7 @@ class Judgement:
                 "calls": figures.calls,
                 "called_s": self._caller.called_ns / 1e9,
                 "checked": self._caller.checked,
-                "unreported_ms": agreement.unreported_ms,
+                "unreported_ms": agreement.unreported.value,
                 **self._conditions.figures(figures.time_ms.value),
             },
             conditions=conditions,
@@ -236,6 +251,16 @@ class Judgement:
         for side, block in pair.items():
             side.clock.add(watch.last_ms(side is self._kernel), block.judged_ns / calls / 1e6)
 
+    def _without_flushes(self, calls: int) -> Clocks:
+        """Have blocks of both sides called without flushes; return the clocks of these."""
+        flushes, self._caller.flushes = self._caller.flushes, 0
+        self._kernel.clock, self._baseline.clock = Clock(), Clock()
+        watch = Stopwatch(self._settings, 0)
+        for _ in range(BARE_PAIRS):
+            self._time_pair(watch, calls)
+        self._caller.flushes = flushes
+        return self._kernel.clock, self._baseline.clock
+
     def _waits_for_host(self, pair: dict[Side, Block]) -> bool:
         """Return whether the kernel's block took longer than its calls and the reference explain.
 
@@ -263,19 +288,37 @@ class Judgement:
         pairs = len(fresh.kernel_ms)
         if pairs < RENEWED_PAIRS:
             return True
-        clocks = self._kernel.clock, self._baseline.clock
-        doubtful = watch.seems_slower(fresh) or self._compared(clocks, 0.0).charged_ms > 0
-        return pairs < MOST_RENEWED_PAIRS and doubtful
+        if pairs >= MOST_RENEWED_PAIRS:
+            return False
+        return watch.seems_slower(fresh) or self._clocks_now().unclear
 
-    def _agreement(self, clocks: tuple[Clock, Clock], stolen: float) -> Agreement:
+    def _unclear(self, watch: Stopwatch) -> bool:
+        """Return whether more pairs are worth their time to know what a fast kernel is charged."""
+        if len(watch.kernel_ms) >= MOST_UNCLEAR_PAIRS or watch.late(UNCLEAR_TIME):
+            return False
+        return watch.may_be_faster() and self._clocks_now().unclear
+
+    def _clocks_now(self) -> Agreement:
+        """Compare the clocks as far as they have come."""
+        return self._compared((self._kernel.clock, self._baseline.clock), 0.0)
+
+    def _agreement(self, clocks: Clocks, stolen: float, bare: Clocks | None) -> Agreement:
         """Compare the runners' clocks with this process's; a disagreement ends the evaluation."""
         agreement = self._compared(clocks, stolen)
         if agreement.rejected:
             raise Stop(Outcome(Status.REJECTED, Phase.TIMING, (str(agreement),)))
-        return agreement
+        if bare is None:
+            return agreement
+        reference = clocks[1]
+        beside_ms = statistics.median(reference.around_ms()) - self._flush_ms()
+        reference_ms = statistics.median(reference.reported_ms)
+        return compare_bare(agreement, *bare, reference_ms, max(0.0, beside_ms))
 
-    def _compared(self, clocks: tuple[Clock, Clock], stolen: float) -> Agreement:
+    def _compared(self, clocks: Clocks, stolen: float) -> Agreement:
         contended = self._caller.neighbours.contended()
+        return compare_clocks(*clocks, self._flush_ms(), contended, stolen)
+
+    def _flush_ms(self) -> float:
+        """Return the least that the flushes before a call take; 0 on a CPU."""
         on_cpu = self._device == "cpu"
-        flush_ms = 0.0 if on_cpu else self._caller.flushes * flush_time_ms(self._device)
-        return compare_clocks(*clocks, flush_ms, contended, stolen)
+        return 0.0 if on_cpu else self._caller.flushes * flush_time_ms(self._device)

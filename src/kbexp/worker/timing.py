@@ -20,6 +20,9 @@ DROPPED_SHARE = 0.2
 They find threads asleep and caches full of the other side's data, and have a longer tail.
 """
 
+SMALLEST_MS = 1e-6
+"""The resolution of a runner's clock: no call takes less."""
+
 FEWEST_CALLS = 3
 """One that is dropped and two that count."""
 
@@ -62,12 +65,15 @@ class Figures:
 class Stopwatch:
     """The pairs of blocks measured so far; decides whether more are needed.
 
-    `resolution` is what differs between processes, as a share.
+    `resolution` is what differs between processes, as a share; by `less_ms` and `more_ms` the
+    kernel's time may be shorter and longer than its blocks say.
     """
 
     settings: EvaluatorConfig
     seed: int
     resolution: float = 0.0
+    less_ms: float = 0.0
+    more_ms: float = 0.0
     kernel_ms: list[float] = field(default_factory=list)
     reference_ms: list[float] = field(default_factory=list)
     calls: int = 0
@@ -91,8 +97,7 @@ class Stopwatch:
         low, high = order_interval(ratios)
         if pairs < FEWEST_PAIRS:
             return high < FAR_SLOWER
-        late = time.monotonic() - self._started > self.settings.timing_s
-        if late or high < PLAINLY_SLOWER:
+        if self.late() or high < PLAINLY_SLOWER:
             return True
         narrow = high - low <= self.settings.target_width * float(np.median(ratios))
         return pairs >= self.settings.min_pairs and narrow
@@ -121,13 +126,28 @@ class Stopwatch:
         """Move the ends of the speedup's interval out by so much more."""
         self.resolution += share
 
-    def charge(self, ms: float) -> None:
-        """Add time to every one of the kernel's figures."""
-        self.kernel_ms = [figure + ms for figure in self.kernel_ms]
+    def charge(self, charged: Interval) -> None:
+        """Add time, in ms, to every one of the kernel's figures, and its doubt to their ends."""
+        self.kernel_ms = [figure + charged.value for figure in self.kernel_ms]
+        self.less_ms += charged.value - charged.low
+        self.more_ms += charged.high - charged.value
 
-    def _widened(self, ratio: Interval) -> Interval:
-        low, high = ratio.low / (1 + self.resolution), ratio.high * (1 + self.resolution)
-        return Interval(ratio.value, low, high)
+    def late(self, share: float = 1.0) -> bool:
+        """True once measuring has taken this share of the time that the settings give it."""
+        return time.monotonic() - self._started > share * self.settings.timing_s
+
+    def _time(self, generator: np.random.Generator) -> Interval:
+        measured = median_interval(self.kernel_ms, generator)
+        low = max(measured.low - self.less_ms, 0.0)
+        return Interval(measured.value, low, measured.high + self.more_ms)
+
+    def _speedup(self, generator: np.random.Generator) -> Interval:
+        measured = ratio_interval(self.reference_ms, self.kernel_ms, generator)
+        kernel_ms = statistics.median(self.kernel_ms)
+        # A charge moves all blocks alike: by it the ratio's ends move as its middle does.
+        low = measured.low * kernel_ms / (kernel_ms + self.more_ms)
+        high = measured.high * kernel_ms / max(kernel_ms - self.less_ms, SMALLEST_MS)
+        return Interval(measured.value, low / (1 + self.resolution), high * (1 + self.resolution))
 
     def _ratios(self) -> NDArray[np.float64]:
         return np.array(self.reference_ms, np.float64) / np.array(self.kernel_ms, np.float64)
@@ -136,9 +156,9 @@ class Stopwatch:
         """Return the figures; raises ValueError before the first pair."""
         generator = np.random.default_rng(self.seed)
         return Figures(
-            time_ms=median_interval(self.kernel_ms, generator),
+            time_ms=self._time(generator),
             reference_ms=median_interval(self.reference_ms, generator),
-            speedup=self._widened(ratio_interval(self.reference_ms, self.kernel_ms, generator)),
+            speedup=self._speedup(generator),
             pairs=len(self.kernel_ms),
             calls=self.calls,
         )
@@ -147,7 +167,7 @@ class Stopwatch:
 def block_ms(times_ns: Sequence[int]) -> float:
     """Return the median of a block's calls in ms, its first calls dropped."""
     dropped = min(max(1, int(len(times_ns) * DROPPED_SHARE)), len(times_ns) - 1)
-    return max(statistics.median(times_ns[dropped:]), 1) / 1e6
+    return max(statistics.median(times_ns[dropped:]) / 1e6, SMALLEST_MS)
 
 
 def calls_per_block(call_ns: int, settings: EvaluatorConfig) -> int:

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -136,6 +139,22 @@ def test_arguments_that_cannot_cross_to_another_process_are_a_finding():
     ).replace("def __init__(self)", "def __init__(self, thing)")
     source = source.replace("    return []", "    return [object()]")
     assert "cannot be handed to another process" in check_task(source, 0).findings[0]
+
+
+def test_it_can_be_asked_from_a_shell(tmp_path):
+    def asked(text):
+        path = tmp_path / "task.py"
+        path.write_text(text, encoding="utf-8")
+        command = [sys.executable, "-m", "kbexp.worker.check_task", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        return done.returncode, done.stdout
+
+    sound = bundled("softmax").source
+    code, said = asked(sound)
+    assert (code, said[:16]) == (0, "No faults found.")
+    code, said = asked(sound.replace("torch.softmax(", "0 * torch.softmax("))
+    assert code == 1
+    assert "zeros passes" in said
 
 
 def test_the_global_generators_are_left_alone():

@@ -60,6 +60,13 @@ def test_this_machine() -> None:
     assert watched.figures(1.0) == {}
 
 
+def test_other_programs_on_a_cpu_are_warned_of() -> None:
+    conditions = Conditions("cpu")
+    conditions.begin()
+    assert "other programs" in conditions.end(contended=True)["warning"]
+    assert "other programs" not in conditions.end().get("warning", "")
+
+
 def test_ticks_are_those_of_work() -> None:
     before, _ = processor_ticks()
     until = time.process_time() + 0.1

@@ -45,6 +45,20 @@ def test_an_answer_that_takes_no_work_is_named(
     assert any(fault in text for text in examined(expression, inputs, tmp_path).faults)
 
 
+@pytest.mark.parametrize(
+    ("expression", "fault"),
+    [
+        ("torch.nn.functional.dropout(x, 0.5)", "answers differently"),
+        ("torch.where(x > 0, x, float('nan'))", "NaN or infinities"),
+        ("torch.where(x > 0, x, float('-inf'))", "NaN or infinities"),
+    ],
+)
+def test_an_answer_that_cannot_be_compared_is_a_fault(
+    expression: str, fault: str, tmp_path: Path
+) -> None:
+    assert any(fault in text for text in examined(expression, "torch.randn(64)", tmp_path).faults)
+
+
 def test_what_passes_on_the_tasks_own_inputs_alone_is_no_fault(tmp_path: Path) -> None:
     # The inputs are never below zero, so that leaving out the maximum would pass; varied, they are.
     found = examined("torch.relu(x)", "torch.rand(64, 64) + 0.1", tmp_path)

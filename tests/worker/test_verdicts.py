@@ -201,7 +201,49 @@ def get_init_inputs():
 def test_inputs_may_be_overwritten_by_a_kernel(worker: Worker, task: Task) -> None:
     # It spoils its own copy: the judge's inputs and answers are elsewhere.
     in_place = kernel(f"y = {GOOD.removeprefix('return ')}\nx.zero_()\nreturn y")
-    assert worker.evaluate(task, in_place).status is Status.CORRECT
+    verdict = worker.evaluate(task, in_place)
+    assert verdict.status is Status.CORRECT
+    assert any("writes to its inputs" in reason for reason in verdict.reasons)
+
+
+def test_a_slow_kernel_is_tried_on_every_kind_of_input_too(worker: Worker) -> None:
+    source = """
+import torch
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return x.argmax(dim=1)
+def get_inputs():
+    return [torch.randn(64, 256)]
+def get_init_inputs():
+    return []
+"""
+    last_of_ties = """
+import time, torch
+class ModelNew(torch.nn.Module):
+    def forward(self, x):
+        time.sleep(0.002)
+        return 255 - x.flip(1).argmax(dim=1)
+"""
+    for _ in range(3):
+        verdict = worker.evaluate(Task("argmax", source), Kernel(last_of_ties))
+        assert verdict.status is Status.INCORRECT
+
+
+def test_a_task_whose_answers_are_random_is_said_to_be_faulty(worker: Worker) -> None:
+    source = """
+import torch
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return torch.nn.functional.dropout(x, 0.5)
+def get_inputs():
+    return [torch.randn(64, 256)]
+def get_init_inputs():
+    return []
+"""
+    copy = Kernel(source.replace("class Model(", "class ModelNew("))
+    verdict = worker.evaluate(Task("random", source), copy)
+    assert verdict.status is Status.INCORRECT
+    assert any("answers differently" in reason for reason in verdict.reasons)
 
 
 def test_one_buffer_for_all_outputs_is_honest(worker: Worker, task: Task) -> None:

@@ -107,6 +107,11 @@ class Caller:
         """True where inputs can be made that are new as a whole."""
         return self._feed(self._kernel).can_renew
 
+    @property
+    def overwrites(self) -> bool:
+        """True where the kernel was seen to write to its inputs."""
+        return self._feed(self._kernel).overwritten
+
     def profiled(self, calls: int) -> tuple[ProfileRow, ...]:
         """Ask the kernel's runner where its time goes in so many calls; believe nothing of it."""
         side = self._kernel

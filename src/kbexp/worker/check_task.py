@@ -1,5 +1,7 @@
 """Looks for faults in a task that would let a wrong kernel pass.
 
+    python -m kbexp.worker.check_task my_task.py
+
 Many published tasks have some: outputs so small that zeros are within the tolerance, weights that
 start as zeros, a constant result. A task with a finding can still be run, but what is measured on
 it means less.
@@ -7,10 +9,13 @@ it means less.
 
 from __future__ import annotations
 
+import argparse
 import math
 import random
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kbexp.worker.effortless import effortless, passes
@@ -190,3 +195,31 @@ def _scale(outputs: Sequence[torch.Tensor]) -> tuple[float, float]:
             largest = max(largest, wide.max().item())
         count += output.numel()
     return math.sqrt(squares / count), largest
+
+
+def main() -> int:
+    """Check one task file and say what was found; the exit code is 1 where something was."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kbexp.worker.check_task",
+        description="Look for faults in a task file. It is executed, with your rights.",
+    )
+    parser.add_argument("file", type=Path, help="a task: Model, get_inputs and get_init_inputs")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda:0")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    try:
+        source = arguments.file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        print(f"{arguments.file} cannot be read ({error}): give a task file.", file=sys.stderr)
+        return 2
+    report = check_task(source, arguments.seed, arguments.device)
+    for finding in report.findings:
+        print(finding)
+    if not math.isnan(report.rms):
+        found = "" if report.findings else "No faults found. "
+        print(f"{found}Output: root mean square {report.rms:.3g}, largest {report.abs_max:.3g}.")
+    return int(bool(report.findings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -130,8 +130,11 @@ class Conditions:
             found["energy_j"] = power_w * time_ms / 1e3
         return found
 
-    def end(self) -> dict[str, str]:
-        """Timing is over: return what is to be known of it, `warning` among it where one is due."""
+    def end(self, contended: bool = False) -> dict[str, str]:
+        """Timing is over: return what is to be known of it, `warning` among it where one is due.
+
+        `contended` says that other programs of this machine wanted its processors meanwhile.
+        """
         if self._before is None:
             return {}
         after = self._look()
@@ -141,6 +144,11 @@ class Conditions:
         share, ticks = _steal(self._before, after)
         found["steal_share"] = f"{share:.3g}"
         warnings = gpu_warnings(self._before.gpu, after.gpu)
+        if contended and self._device == "cpu":
+            warnings.append(
+                "other programs on this machine wanted its processors while it was timed: its "
+                "interval may not hold, judge it again on a quiet machine"
+            )
         if share > STEAL_SHARE and ticks >= FEWEST_STEAL_TICKS:
             warnings.append(
                 f"other machines took {share:.0%} of the processor's time while it was timed"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kbexp.worker.arena import Layout
-from kbexp.worker.effortless import effortless
+from kbexp.worker.effortless import effortless, passes
 from kbexp.worker.tolerance import relative_error, tolerance_of
 from kbexp.worker.tree import output_tensors, unflatten
 from kbexp.worker.variants import KINDS, vary
@@ -59,6 +59,7 @@ def examine(problem: Problem, layout: Layout) -> Examination:
         if base is not None and error is not None:
             shares[index] = min(max(base, ERROR_FACTOR * error), WIDEST * base)
     faults = effortless(trial.inputs, trial.expected, shares)
+    lasting = _unsteady(problem, trial.inputs, trial.expected, shares)
     for kind in KINDS:
         if time.monotonic() - started > TIME_S:
             break
@@ -71,7 +72,24 @@ def examine(problem: Problem, layout: Layout) -> Examination:
             # What passes on the task's own inputs alone is found out on varied ones.
             still = effortless(inputs, answers, shares) if faults else []
             faults = [fault for fault in faults if fault in still]
-    return Examination(layout, tuple(shares), tuple(kinds), tuple(faults))
+    return Examination(layout, tuple(shares), tuple(kinds), (*faults, *lasting))
+
+
+def _unsteady(
+    problem: Problem,
+    inputs: list[torch.Tensor],
+    answers: list[torch.Tensor],
+    shares: list[float | None],
+) -> list[str]:
+    """Return why answers cannot be compared with the reference's, in short words."""
+    import torch
+
+    if not all(bool(torch.isfinite(answer).all().item()) for answer in answers):
+        return ["the reference's output holds NaN or infinities"]
+    again = problem.answers([tensor.clone() for tensor in inputs])
+    if not passes(again, answers, shares):
+        return ["the reference answers differently when it is called again"]
+    return []
 
 
 def _in_double(problem: Problem) -> object | None:

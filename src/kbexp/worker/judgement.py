@@ -184,9 +184,8 @@ class Judgement:
         bare = None
         if watch.surely_faster() and self._device != "cpu":
             bare = self._without_flushes(calls)
-        if watch.surely_faster():
-            self._check_variants()
-        conditions = self._conditions.end()
+        self._check_variants()
+        conditions = self._conditions.end(self._caller.neighbours.contended())
         # What other machines take of the processor comes in bursts, which blocks do not average.
         stolen = float(conditions["steal_share"]) if self._device == "cpu" else 0.0
         agreement = self._agreement(usual, stolen, bare)
@@ -202,7 +201,7 @@ class Judgement:
         return Outcome(
             Status.CORRECT,
             Phase.TIMING,
-            (str(agreement),) if agreement.charged.value else (),
+            self._remarks(agreement),
             time_ms=figures.time_ms,
             reference_ms=figures.reference_ms,
             speedup=figures.speedup,
@@ -216,6 +215,13 @@ class Judgement:
             },
             conditions=conditions,
         )
+
+    def _remarks(self, agreement: Agreement) -> tuple[str, ...]:
+        """Return what is to be said of a correct kernel."""
+        remarks = [str(agreement)] if agreement.charged.value else []
+        if self._caller.overwrites:
+            remarks.append("it writes to its inputs, which whoever calls it may still need")
+        return tuple(remarks)
 
     def _profile(self) -> tuple[ProfileRow, ...]:
         """Have the kernel profiled, now that nothing is left to be measured.

@@ -308,8 +308,8 @@ class Worker:
 
     def _faults(self, outcome: Outcome) -> tuple[str, ...]:
         faults = self.environment.get("task_faults")
-        correct = outcome.status is Status.CORRECT
-        return (f"the task is faulty: {faults}",) if faults and correct else ()
+        compared = outcome.status in (Status.CORRECT, Status.INCORRECT)
+        return (f"the task is faulty: {faults}",) if faults and compared else ()
 
     def _verdict(
         self, task: Task, kernel: Kernel, outcome: Outcome, queue_s: float, build_s: float

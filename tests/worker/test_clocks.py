@@ -8,7 +8,16 @@ import time
 
 import pytest
 
-from kbexp.worker.clocks import Clock, Neighbours, compare_clocks
+from kbexp.verdict import Interval
+from kbexp.worker.clocks import (
+    HOST_MS,
+    Agreement,
+    Clock,
+    Neighbours,
+    compare_bare,
+    compare_clocks,
+    longest_mean,
+)
 
 
 def clock(reported_ms: float, around_ms: float, given_ms: float = 1.0, blocks: int = 8) -> Clock:
@@ -63,25 +72,43 @@ def test_an_output_in_another_order_that_is_copied_between_calls_is_charged_too(
 def test_work_that_is_left_out_or_late_in_every_other_block_is_charged_whole() -> None:
     # Eight blocks, of which five leave their work out. An output is looked at in six: late in two
     # of the blocks that leave work out, and in time in the first call of two others.
-    kernel, reference = Clock(), clock(6.0, 0.1, given_ms=1.5)
+    kernel, reference = Clock(), clock(6.0, 0.1)
+    reference.given_ms = []
     for reported_ms, looked_at in [
         (0.016, (0.016, 7.4)), (0.016, (0.017, 7.6)), (0.016, (6.1, 1.5)), (0.016, (5.9, 1.4)),
         (6.0, (6.0, 1.5)), (6.1, (6.2, 1.6)), (0.016, None), (5.9, None),
     ]:  # fmt: skip
         if looked_at:
             kernel.hand(*looked_at)
+            reference.hand(6.1, 1.5)
         kernel.add(reported_ms, reported_ms + 0.1)
-    reference.given_ms = reference.given_ms[: len(kernel.given_ms)]
     agreement = compare_clocks(kernel, reference)
     assert agreement.reported_ms == 0.016
     assert 5.5 < agreement.charged.value < 6.5
 
 
+def test_work_before_the_clock_in_some_blocks_and_late_in_others_is_charged_whole() -> None:
+    # Of a work of 6 ms it reports 2.4. In three blocks of seven the rest comes before its clock
+    # starts; in the others the work is left out, and done late where an output is asked for, which
+    # is so in two of them: neither of the medians over all blocks shows anything.
+    kernel, reference = Clock(), clock(6.0, 0.1, blocks=7)
+    reference.given_ms = []
+    for judged_ms, given_ms in [(6.1, 1.5)] * 3 + [(2.5, 7.6)] * 2 + [(2.5, None)] * 2:
+        kernel.add(2.4, judged_ms)
+        if given_ms is not None:
+            kernel.hand(judged_ms, given_ms)
+            reference.hand(6.1, 1.5)
+    agreement = compare_clocks(kernel, reference)
+    assert not agreement.rejected
+    assert 3.4 < agreement.charged.value < 4.4
+
+
 def test_a_call_that_was_held_up_while_it_was_looked_at_is_no_late_work() -> None:
-    kernel, reference = clock(1.0, 0.1), clock(2.0, 0.1, given_ms=1.5)
-    kernel.given_ms, reference.given_ms = [], reference.given_ms[:6]
-    for held_up_ms in (9.0, 8.0, 0.0, 9.0, 7.0, 0.0):
-        kernel.hand(1.0 + held_up_ms, 1.5)
+    kernel, reference = clock(1.0, 0.1), clock(2.0, 0.1)
+    kernel.given_ms, reference.given_ms = [], []
+    for held_up_ms in (9.0, 8.0, 0.0, 0.0, 0.0, 0.0):
+        kernel.hand(1.1 + held_up_ms, 1.5)
+        reference.hand(2.1, 1.5)
     assert compare_clocks(kernel, reference).charged.value == 0.0
 
 
@@ -175,3 +202,41 @@ def test_a_wait_that_may_be_the_work_counts_as_a_whole() -> None:
     agreement = compare_clocks(kernel, reference)
     assert agreement.charged.value == 4.0
     assert not agreement.rejected
+
+
+def bare(usual: Agreement, judged_ms: float, **more: float) -> Agreement:
+    """What the clocks say of a kernel whose calls took so long without flushes, on average.
+
+    The reference takes 0.3 ms, with 0.1 ms around it.
+    """
+    sides = [Clock(), Clock()]
+    for side, call_ms in zip(sides, (judged_ms, more.get("beside", 0.4)), strict=True):
+        for index in range(6):
+            side.add(call_ms, call_ms * (1 + 0.01 * (index % 3 - 1)))
+    return compare_bare(usual, *sides, reference_ms=0.3, beside_ms=0.1)
+
+
+def test_work_in_the_place_of_a_flush_is_charged() -> None:
+    hidden = bare(Agreement(0.02), 0.42).charged
+    assert hidden.value == pytest.approx(0.3 - HOST_MS, abs=1e-3)
+    assert hidden.low < hidden.value < hidden.high
+
+
+def test_what_the_host_needs_to_queue_a_short_call_is_not() -> None:
+    assert bare(Agreement(0.05), 0.05 + 0.1 + 0.09).charged.value == 0.0
+    # The reference's host is slow too: 0.2 ms for what takes 0.1 ms.
+    assert bare(Agreement(0.05), 0.05 + 0.1 + 0.2, beside=0.6).charged.value == 0.0
+
+
+def test_a_disagreement_by_chance_is_charged_no_more_than_a_call_takes() -> None:
+    unlucky = Agreement(0.06, Interval(0.04, 0.02, 0.06))
+    assert bare(unlucky, 0.17).charged.value == pytest.approx(0.01, abs=2e-3)
+    assert bare(unlucky, 0.15).charged.value == 0.0
+    late = Agreement(0.5, Interval(0.4, 0.39, 0.41))
+    assert bare(late, 1.1).charged == late.charged
+
+
+def test_work_ahead_is_for_every_call_that_follows() -> None:
+    assert longest_mean([9, 1, 1]) == 11 / 3
+    assert longest_mean([1, 1, 9]) == 9
+    assert longest_mean([4]) == 4

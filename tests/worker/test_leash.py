@@ -9,11 +9,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from kbexp.worker import wire
-from kbexp.worker.leash import Grip, Leash, obey
+from kbexp.worker.leash import Grip, Leash, await_stopped, obey
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_held_and_let_go(counting: tuple[int, mmap.mmap]) -> None:
 def test_what_wakes_while_it_is_held_stops_again(counting: tuple[int, mmap.mmap]) -> None:
     child, shared = counting
     ours, theirs = socket.socketpair()
-    grip = Grip(theirs, lambda number: os.kill(child, number))
+    grip = Grip(theirs, lambda number: os.kill(child, number), lambda: None)
     ended = threading.Event()
 
     def attend() -> None:
@@ -95,6 +96,27 @@ def test_what_wakes_while_it_is_held_stops_again(counting: tuple[int, mmap.mmap]
     leash.close()
     thread.join(30)
     assert not thread.is_alive()
+
+
+def test_a_system_call_that_no_signal_stops_is_waited_for() -> None:
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write_end, b"now")
+        mmap.mmap(-1, 512 * 2**20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
+        while True:
+            signal.pause()
+    os.read(read_end, 3)
+    os.kill(child, signal.SIGSTOP)
+    await_stopped(lambda: [child])
+    try:
+        state = Path(f"/proc/{child}/stat").read_text(encoding="utf-8")
+        assert state.rpartition(")")[2].split()[0] == "T"
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(read_end)
+        os.close(write_end)
 
 
 def test_nobody_left_to_hold() -> None:

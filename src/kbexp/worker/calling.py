@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from kbexp.verdict import Phase, ProfileRow, Status
 from kbexp.worker.arena import Arena
-from kbexp.worker.clocks import Neighbours
+from kbexp.worker.clocks import Neighbours, longest_mean
 from kbexp.worker.examination import Examination
 from kbexp.worker.feed import Feed
 from kbexp.worker.memory import Lending
@@ -205,17 +205,18 @@ class Caller:
 
     def _call_each(self, side: Side, slots: list[int], chosen: set[int]) -> Block:
         """Order call after call, so that only the outputs that are looked at are copied."""
-        block = Block([], 0)
+        block, judged_ns = Block([], 0), []
         for slot in slots:
             begun = time.perf_counter_ns()
             side.tell({"call": slot})
             times = side.expect(Kind.CALLED, 1, self._examined.layout.outputs).times_ns
-            block += Block(list(times), time.perf_counter_ns() - begun)
+            judged_ns.append(time.perf_counter_ns() - begun)
+            block += Block(list(times), judged_ns[-1])
             if slot in chosen:
-                self._take(side, slot, times[0])
+                self._take(side, slot, longest_mean(judged_ns))
         return block
 
-    def _take(self, side: Side, slot: int, reported_ns: int) -> None:
+    def _take(self, side: Side, slot: int, judged_ns: float) -> None:
         """Have the output of the last call, which was reported so, copied into its slot."""
         # What stood there is overwritten only now, when the runner knows anyway that this output
         # is looked at, and while nothing of it can run. So are some elements of the inputs: work
@@ -224,7 +225,7 @@ class Caller:
         if side.phase is Phase.TIMING:
             if side is self._kernel and self.late:
                 side.clock.whole |= not self._made_in_place(slot)
-            else:
+            elif not self._examined.aliases:
                 self._feed(side).spoil(slot)
         self._arena(side).poison(slot, POISONED_SHARE, self._random.random())
         side.let_go()
@@ -232,7 +233,7 @@ class Caller:
         side.tell({"give": slot})
         side.clock.strided |= side.expect(Kind.COPIED).strided
         if side.phase is Phase.TIMING:
-            side.clock.hand(reported_ns / 1e6, (time.perf_counter_ns() - begun) / 1e6)
+            side.clock.hand(judged_ns / 1e6, (time.perf_counter_ns() - begun) / 1e6)
 
     def _expected(self, slot: int) -> list[torch.Tensor]:
         """Return the answers to what stood in a slot of the kernel's when it was called."""

@@ -66,7 +66,7 @@ class Clock:
 
     `strided` is the runner's word that an output does not lie in the order of its elements. `whole`
     says that the wait for outputs may be the work itself, and counts as a whole. `handed_ms` has,
-    for each call whose output was waited for, what was reported of it and that wait together.
+    for each call whose output was waited for, what the judge saw of it and that wait together.
     """
 
     reported_ms: list[float] = field(default_factory=list)
@@ -81,10 +81,10 @@ class Clock:
         self.reported_ms.append(reported_ms)
         self.judged_ms.append(judged_ms)
 
-    def hand(self, reported_ms: float, given_ms: float) -> None:
-        """Take in one call whose output was waited for: the runner's figure, and the wait."""
+    def hand(self, judged_ms: float, given_ms: float) -> None:
+        """Take in one call whose output was waited for: the judge's figure, and the wait."""
         self.given_ms.append(given_ms)
-        self.handed_ms.append(reported_ms + given_ms)
+        self.handed_ms.append(judged_ms + given_ms)
 
     def around_ms(self) -> list[float]:
         """Return what the judge saw beyond the report, by block."""
@@ -214,11 +214,9 @@ def compare_clocks(
     around_ms = _certainly_more(kernel.around_ms(), reference.around_ms())
     giving_ms = _certainly_more(kernel.given_ms, given_ms)
     limit_ms = REJECTED_SHARE * reported_ms + REJECTED_MS
-    seen = _seen(kernel, reference)
-    if seen is not None and seen.low - reported_ms > limit_ms:
-        late = Interval(*(ms - reported_ms for ms in (seen.value, seen.low, seen.high)))
-        unreported = max(unreported, late, key=lambda ms: ms.value)
-    early = flush_ms > 0 and max(kernel.around_ms()) < TOO_EARLY_SHARE * flush_ms
+    unreported = max(unreported, _unreported_of_seen(kernel, reference), key=lambda ms: ms.value)
+    around_median_ms = statistics.median(kernel.around_ms())
+    early = flush_ms > 0 and around_median_ms < TOO_EARLY_SHARE * flush_ms
     # Another order of elements takes longer to copy: work that was left over, and so charged, but
     # in the open. Where outputs are copied between the calls, that lies in the time around them.
     if kernel.strided and not kernel.given_ms:
@@ -230,21 +228,22 @@ def compare_clocks(
     return Agreement(reported_ms, unreported, early or rejected, early, least_ms)
 
 
-def _seen(kernel: Clock, reference: Clock) -> Interval | None:
-    """Return what a call takes whose output is looked at, in ms; None where too few were.
+def _unreported_of_seen(kernel: Clock, reference: Clock) -> Interval:
+    """Return what was not reported of the calls whose outputs are looked at, in ms.
 
-    A kernel may leave out the work of some blocks, and do it late where an output is asked for. The
-    medians of what it reports and of the waits then come from different blocks, and both may look
-    well; but a call that is looked at has done its work, before its time was reported or after. The
-    copy's time, as the reference has it, is taken off.
+    A kernel may leave out the work of some blocks and do it late where an output is asked for, and
+    do that of others before its clock starts. Medians of what lies around calls and of waits then
+    come from different blocks, and both may look well; but of a call that is looked at the work was
+    done, by the judge's clock, in it, before it in its block or while it was waited for. What the
+    reference's calls take beside their own time is taken off.
     """
-    if len(kernel.handed_ms) < FEWEST_SEEN:
-        return None
-    copy_ms = 0.0
-    if reference.given_ms and not kernel.whole:
-        copy_ms = statistics.median(reference.given_ms)
-    handed_ms = np.array(kernel.handed_ms) - copy_ms
-    return Interval(float(np.median(handed_ms)), *order_interval(handed_ms))
+    if len(kernel.handed_ms) < FEWEST_SEEN or not reference.handed_ms:
+        return NOTHING
+    beside_ms = statistics.median(reference.handed_ms) - statistics.median(reference.reported_ms)
+    if kernel.whole:
+        beside_ms -= statistics.median(reference.given_ms)
+    expected_ms = statistics.median(kernel.reported_ms) + max(0.0, beside_ms)
+    return _beyond(kernel.handed_ms, [expected_ms] * len(kernel.handed_ms))
 
 
 def _beyond(kernel_ms: list[float], reference_ms: list[float]) -> Interval:
@@ -262,3 +261,8 @@ def _certainly_more(kernel_ms: list[float], reference_ms: list[float]) -> float:
     return max(
         0.0, order_interval(np.array(kernel_ms))[0] - order_interval(np.array(reference_ms))[1]
     )
+
+
+def longest_mean(times_ns: list[int]) -> float:
+    """Return the largest mean of the last so many times: work ahead is for all that follow."""
+    return max(statistics.mean(times_ns[-count:]) for count in range(1, len(times_ns) + 1))

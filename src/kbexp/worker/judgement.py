@@ -123,7 +123,8 @@ class Judgement:
         modules = ((self._kernel, kernel, "ModelNew"), (self._baseline, task, "Model"))
         for side, source, name in modules:
             side.enter(Phase.LOAD, self._settings.run_timeout_s)
-            side.arena, ipc, lent = self._lending.lend(self._layout, slots)
+            trusted = side is self._baseline
+            side.arena, ipc, lent = self._lending.lend(self._layout, slots, trusted)
             order = {
                 "source": source,
                 "class_name": name,

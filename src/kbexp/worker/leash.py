@@ -9,10 +9,12 @@ namespace holds them; the trusted process at the other end sends it.
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import signal
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 
 from kbexp.worker import wire
 
@@ -21,6 +23,11 @@ LET_GO = b"g"
 SIGNALS = {HOLD: signal.SIGSTOP, LET_GO: signal.SIGCONT}
 TIMEOUT_S = 30.0
 HOLD_AGAIN_S = 0.01
+LOOK_S = 0.0005
+WAITING_S = 0.05
+STOPPED = {b"T", b"t", b"Z", b"X"}
+WAITING = b"D"
+"""States of proc(5): stopped, traced, a zombie, dead; and waiting for what no signal ends."""
 
 
 class Leash:
@@ -76,16 +83,56 @@ class Leash:
             raise wire.Closed(str(error)) from error
 
 
+def others() -> list[int]:
+    """Return all processes of this one's namespace but itself."""
+    return [
+        int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()
+    ]
+
+
+def await_stopped(processes: Callable[[], Iterable[int]] = others) -> None:
+    """Wait until no thread of these processes runs.
+
+    A signal stops a thread only when it leaves the system: a call that fills a gigabyte with zeros
+    ends first. Whoever waits for this has a limit of time.
+    """
+    waiting_until = time.monotonic() + WAITING_S
+    while states := _states(processes()) - STOPPED:
+        # Who waits for a child to become another program does so until that is let go, too.
+        if states == {WAITING} and time.monotonic() > waiting_until:
+            return
+        time.sleep(LOOK_S)
+
+
+def _states(processes: Iterable[int]) -> set[bytes]:
+    """Return the states, as proc(5) has them, of all threads of these processes."""
+    found = set()
+    for process in processes:
+        with contextlib.suppress(OSError):  # It has ended meanwhile.
+            for thread in os.listdir(f"/proc/{process}/task"):
+                with open(f"/proc/{process}/task/{thread}/stat", "rb") as file:
+                    # pid (name) state …; a name may hold anything, brackets too.
+                    found.add(file.read().rpartition(b")")[2][1:2])
+    return found
+
+
 class Grip:
     """The other end: carries out what the judge orders, with `send` reaching every process.
 
     Linux itself wakes stopped processes at times (those of a process group that is orphaned), so
-    while they are to be held they are stopped again every `HOLD_AGAIN_S`.
+    while they are to be held they are stopped again every `HOLD_AGAIN_S`. `at_rest` returns once
+    they have stopped.
     """
 
-    def __init__(self, channel: socket.socket, send: Callable[[signal.Signals], None]) -> None:
+    def __init__(
+        self,
+        channel: socket.socket,
+        send: Callable[[signal.Signals], None],
+        at_rest: Callable[[], None] = await_stopped,
+    ) -> None:
         self._channel = channel
         self._deliver = send
+        self._at_rest = at_rest
         self._holds = False
         self._poll = select.poll()
         self._poll.register(channel, select.POLLIN)
@@ -103,6 +150,8 @@ class Grip:
     def _send(self, number: signal.Signals) -> None:
         self._holds = number == signal.SIGSTOP
         self._deliver(number)
+        if self._holds:
+            self._at_rest()
 
 
 def obey(channel: socket.socket, send: Callable[[signal.Signals], None]) -> bool:

@@ -53,6 +53,7 @@ class HostArena:
 
     arena: Arena
     fd: int
+    trusted: bool = False
     lent: int | None = None
 
     def lend(self) -> int:
@@ -96,7 +97,7 @@ class Lending:
     def __init__(self, device: str) -> None:
         self._device = device
         self._lent: list[Arena | HostArena] = []
-        self._kept: list[HostArena] = []
+        self._kept: dict[bool, list[HostArena]] = {True: [], False: []}
 
     @classmethod
     def give_up(cls, why_not: str) -> None:
@@ -111,8 +112,14 @@ class Lending:
             return "cuda_ipc"
         return f"shared_memory ({self.why_not})" if self.why_not else "shared_memory"
 
-    def lend(self, layout: Layout, slots: int) -> tuple[Arena, str | None, tuple[int, ...]]:
-        """Return a new arena, its CUDA IPC handle (or None) and the descriptors to send along."""
+    def lend(
+        self, layout: Layout, slots: int, trusted: bool = False
+    ) -> tuple[Arena, str | None, tuple[int, ...]]:
+        """Return a new arena, its CUDA IPC handle (or None) and the descriptors to send along.
+
+        What was lent to a kernel is never lent to what is `trusted`, the reference: how a file's
+        pages lie in memory outlives the process that had them so.
+        """
         if self._device != "cpu" and Lending.ipc:
             from kbexp.worker.cuda_arena import IpcUnavailable, create_cuda
 
@@ -124,19 +131,19 @@ class Lending:
             else:
                 self._lent.append(arena)
                 return arena, handle, ()
-        host = self._host(layout, slots)
+        host = self._host(layout, slots, trusted)
         self._lent.append(host)
         return host.arena, None, (host.lend(),)
 
-    def _host(self, layout: Layout, slots: int) -> HostArena:
+    def _host(self, layout: Layout, slots: int, trusted: bool) -> HostArena:
         """Return an arena of zeros, a kept one where one fits."""
-        while self._kept:
-            host = self._kept.pop()
+        while kept := self._kept[trusted]:
+            host = kept.pop()
             if host.arena.layout == layout and host.arena.slots == slots:
                 host.wipe()
                 return host
             os.close(host.fd)
-        return HostArena(*create_host(layout, slots))
+        return HostArena(*create_host(layout, slots), trusted)
 
     def settle(self) -> None:
         """Wait until what was written to the arenas has arrived."""
@@ -151,7 +158,7 @@ class Lending:
         for lent in self._lent:
             if isinstance(lent, HostArena):
                 lent.take_back()
-                self._kept.append(lent)
+                self._kept[lent.trusted].append(lent)
             else:
                 lent.close()
         self._lent.clear()

@@ -26,12 +26,13 @@ _REFUSED = {
         172, 173, 175, 176, 313, 246, 320,  # iopl, ioperm, modules, kexec
         321, 298, 323, 248, 249, 250,  # bpf, perf_event_open, userfaultfd, keys
         425, 426, 427,  # io_uring
+        237, 256, 279, 450,  # mbind, migrate_pages, move_pages, set_mempolicy_home_node
         222,  # timer_create, whose timers send any signal
     ),
     "aarch64": (
         117, 270, 271, 40, 39, 41, 51, 97, 268, 428, 429, 430, 431, 432, 433, 442, 264, 265, 89,
         224, 225, 142, 60, 105, 106, 273, 104, 294, 280, 241, 282, 217, 218, 219, 425, 426, 427,
-        107,
+        235, 238, 239, 450, 107,
     ),
 }  # fmt: skip
 _CONTINUING = {
@@ -48,13 +49,18 @@ _SIGNAL_CHOICE = {
 """fcntl with F_SETSIG and prctl with PR_SET_PDEATHSIG: files, and a parent's death, then send any
 signal. Each is a call, which of its arguments, and the value that is refused."""
 
-_MADV_REMOVE = 9
+_MADV_REMOVE, _MADV_COLLAPSE = 9, 25
 _ADVICE = {
-    "x86_64": ((28, 2, _MADV_REMOVE), (440, 3, _MADV_REMOVE)),
-    "aarch64": ((233, 2, _MADV_REMOVE), (440, 3, _MADV_REMOVE)),
+    machine: tuple(
+        (call, at, advice)
+        for call, at in ((madvise, 2), (440, 3))
+        for advice in (_MADV_REMOVE, _MADV_COLLAPSE)
+    )
+    for machine, madvise in (("x86_64", 28), ("aarch64", 233))
 }
-"""madvise and process_madvise that take pages out of a file: who then finds one there again knows
-that the judge has written to it. In the form of `_SIGNAL_CHOICE`."""
+"""madvise and process_madvise that take pages out of a file, so that who finds one there again
+knows that the judge has written to it, or that make them huge, as they then are for the next
+kernel. In the form of `_SIGNAL_CHOICE`."""
 
 _FALLOCATE = {"x86_64": 285, "aarch64": 47}
 _PUNCH_HOLE = 2

@@ -67,7 +67,8 @@ def output_tensors(value: Any) -> list[torch.Tensor]:
 
     if type(value) is torch.Tensor or type(value) is torch.nn.Parameter:
         return [value]
-    if type(value) in (list, tuple):
+    named = type(value) is getattr(torch.return_types, type(value).__name__, None)
+    if type(value) in (list, tuple) or named:  # named: what torch.sort and its like return
         return [tensor for item in value for tensor in output_tensors(item)]
     if type(value) is dict:
         return [tensor for item in value.values() for tensor in output_tensors(item)]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,14 +16,17 @@ import psutil
 import pytest
 from kernels import kernel, quick
 
+import kbexp
 from kbexp.errors import EvaluatorUnavailable
 from kbexp.kernel import Kernel
 from kbexp.task import Task
 from kbexp.verdict import Status
 from kbexp.worker.nursery import FOLDER_PREFIX, sweep_folders
 from kbexp.worker.processes import clean_environment
+from kbexp.worker.visible import SYSTEM_PATHS
 from kbexp.worker.worker import Worker
 
+HOME_PREFIX = f"home-{os.getpid()}-"
 GOOD = "return torch.softmax(x * self.weight, dim=-1)"
 
 
@@ -30,15 +35,25 @@ def walled(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Worker]:
     settings = quick(isolation=request.param, cache_dir=str(tmp_path_factory.mktemp("builds")))
-    worker = Worker("cpu", settings, env={"HARMLESS": "1"})
+    started_in = tmp_path_factory.mktemp("started_in")
+    # A home inside of what has to be shown; elsewhere where that is not ours to write to.
+    within = sys.prefix if os.access(sys.prefix, os.W_OK) else str(started_in)
+    home = Path(tempfile.mkdtemp(prefix=HOME_PREFIX, dir=within))
+    for folder in (started_in, home):
+        folder.chmod(0o755)
+        (folder / "notes.txt").write_text("secret")
+    worker = Worker("cpu", settings, env={"HARMLESS": "1", "HOME": str(home)})
     try:
-        worker.start()
+        with contextlib.chdir(started_in):
+            worker.start()
     except EvaluatorUnavailable:
         worker.close()
+        shutil.rmtree(home)
         pytest.skip(f"{request.param} cannot be had here")
     assert worker.isolation == request.param
     yield worker
     worker.close()
+    shutil.rmtree(home)
 
 
 def told(worker: Worker, task: Task, expression: str) -> str:
@@ -99,6 +114,49 @@ def test_no_other_processes_and_no_files_of_the_person(
     needed = {Path(__file__).parts[2], Path(sys.prefix).parts[2]}
     names = set(told(walled, task, "os.listdir('/tmp')").strip("[]").replace("'", "").split(", "))
     assert len(names - needed) <= 3
+
+
+@pytest.fixture
+def in_checkout() -> Iterator[list[Path]]:
+    """Files that everybody may read beside this package: of its checkout, and two more."""
+    source = Path(kbexp.__file__).parents[1]
+    checkout = Path(__file__).parents[2]
+    made = [folder / f".env-{os.getpid()}" for folder in (source, checkout)]
+    for path in made:
+        path.write_text("KEY=secret")
+        path.chmod(0o644)
+    yield [*made, checkout / "README.md", checkout / ".git" / "config", Path(__file__)]
+    for path in made:
+        path.unlink()
+
+
+def test_the_checkout_and_the_current_folder_cannot_be_seen(
+    walled: Worker, task: Task, in_checkout: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    if not strong(walled):
+        pytest.skip("this level has no such wall")
+    notes = list(tmp_path_factory.getbasetemp().rglob("notes.txt"))
+    notes += Path(sys.prefix).glob(f"{HOME_PREFIX}*/notes.txt")
+    assert len(notes) >= 2
+    places = [str(path) for path in (*in_checkout, *notes)]
+    assert told(walled, task, f"[at for at in {places!r} if os.path.lexists(at)]") == "[]"
+
+
+def test_all_that_is_mounted_is_known(walled: Worker, task: Task) -> None:
+    if not strong(walled):
+        pytest.skip("this level has no such wall")
+    listing = "[line.split()[4] for line in open('/proc/self/mountinfo')]"
+    mounted = told(walled, task, listing).strip("[]").replace("'", "").split(", ")
+    scratch = {"/", "/proc", "/tmp", "/dev/shm", "/var/tmp"}
+    shown = {*SYSTEM_PATHS, sys.prefix, sys.base_prefix, str(Path(kbexp.__file__).parent)}
+    shown |= {os.path.realpath(path) for path in shown} | {"/dev"}
+    others = {place for place in mounted if place not in scratch}
+    assert "/usr" in others
+    strange = [at for at in others if not any(f"{at}/".startswith(f"{to}/") for to in shown)]
+    assert strange == []
+    names = told(walled, task, "os.listdir('/')").strip("[]").replace("'", "").split(", ")
+    roots = {Path(at).parts[1] for at in {*mounted, *SYSTEM_PATHS} - {"/"}}
+    assert set(names) <= roots
 
 
 def test_nothing_outside_the_scratch_can_be_written(walled: Worker, task: Task) -> None:

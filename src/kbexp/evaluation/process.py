@@ -45,7 +45,8 @@ class WorkerProcess:
         if source is not None:
             others = environment["PYTHONPATH"].split(os.pathsep)[1:]
             environment["PYTHONPATH"] = os.pathsep.join([str(source), *others])
-        command = [sys.executable, "-m", "kbexp.worker", "--device", device]
+        # -P: nothing is imported from the folder that somebody happened to stand in.
+        command = [sys.executable, "-P", "-m", "kbexp.worker", "--device", device]
         self._process = subprocess.Popen(
             [*command, "--settings", json.dumps(asdict(settings))],
             stdin=subprocess.PIPE,

@@ -103,7 +103,8 @@ class Zygote:
         self._process = subprocess.Popen(
             # Python 3.12 warns of forks beside threads; those are numpy's, which survive a fork.
             [
-                *(sys.executable, "-W", "ignore::DeprecationWarning"),
+                # -P: nothing is imported from the folder that somebody happened to stand in.
+                *(sys.executable, "-P", "-W", "ignore::DeprecationWarning"),
                 *("-m", "kbexp.worker.zygote", str(theirs.fileno())),
             ],
             pass_fds=[theirs.fileno()],

@@ -19,18 +19,15 @@ import os
 import resource
 import signal
 import stat
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from kbexp.worker import seccomp, syscalls
+from kbexp.worker.visible import visible_paths
 
 LEVELS = ("namespaces", "user_namespaces", "process")
-SYSTEM_PATHS = (
-    "/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/opt", "/sys", "/nix",
-)  # fmt: skip
 DEVICES = ("null", "zero", "full", "random", "urandom")
 SCRATCH = "/tmp"
 EXTENSIONS = "/tmp/torch_extensions"
@@ -86,23 +83,6 @@ class Walls:
         return EXTENSIONS
 
 
-def needed_paths() -> list[str]:
-    """Return the folders that this interpreter and its loaded libraries were read from."""
-    paths = {sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path}
-    paths |= {os.path.realpath(path) for path in paths}
-    with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
-        for line in maps:
-            name = line.partition("/")[2]
-            if ".so" in name:
-                paths.add(os.path.dirname("/" + name.rstrip("\n")))
-    kept = sorted(path for path in paths if path.startswith("/") and os.path.isdir(path))
-    return [
-        path
-        for path in kept
-        if path != "/" and not any(path.startswith(other + "/") for other in (*SYSTEM_PATHS, *kept))
-    ]
-
-
 def leave_namespaces(walls: Walls) -> None:
     """Give this process, and what it forks, namespaces of their own."""
     flags = (
@@ -128,8 +108,11 @@ def build_root(walls: Walls) -> None:
     for path in ("/dev/shm", SCRATCH, "/var/tmp"):
         os.makedirs(root + path)
         _memory(root + path, f"size={SCRATCH_BYTES},mode=1777")
-    for path in (*SYSTEM_PATHS, *needed_paths()):
-        _show(root, path)
+    for path, shown in visible_paths():
+        if shown:
+            _show(root, path)
+        else:
+            _cover(root, path)
     for name in _devices(walls):
         _show(root, name, read_only=False)
     if walls.keep and not walls.keep_out:
@@ -176,6 +159,14 @@ def _show(root: str, path: str, at: str | None = None, read_only: bool = True) -
     syscalls.mount(path, target, None, syscalls.MS_BIND | syscalls.MS_REC)
     if read_only:
         syscalls.make_read_only(target)
+
+
+def _cover(root: str, path: str) -> None:
+    """Put an empty folder over one that lies inside of what is visible."""
+    target = root + path
+    # A link on the way would lead out of the new file system; where it leads is not shown there.
+    if os.path.isdir(target) and os.path.realpath(target) == os.path.realpath(root) + path:
+        _memory(target, "size=1m,mode=755")
 
 
 def open_folder(path: str | os.PathLike[str], inside: int | None = None) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 from kbexp.worker import wire
 from kbexp.worker.sandbox import Walls
 from kbexp.worker.supervisor import Role, supervise
+from kbexp.worker.visible import visible_paths
 
 
 def warm() -> None:
@@ -71,6 +72,7 @@ def serve(control: socket.socket) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     base_env = dict(os.environ)
     warm()
+    visible_paths()  # Worked out once, for all that is forked.
     known = roles()
     try:
         wire.send(control, {"ready": True})

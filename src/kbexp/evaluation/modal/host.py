@@ -247,7 +247,7 @@ def device_answers(device: str, command: str = PROBE) -> bool:
         return True
     try:
         done = subprocess.run(
-            [sys.executable, "-c", command, device],
+            [sys.executable, "-P", "-c", command, device],
             env=clean_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,

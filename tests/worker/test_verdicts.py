@@ -9,7 +9,7 @@ from kbexp.errors import TaskError
 from kbexp.kernel import Kernel
 from kbexp.task import Task
 from kbexp.verdict import Phase, Status
-from kbexp.worker.worker import Worker
+from kbexp.worker.worker import Worker, load_limit_s
 
 GOOD = "return torch.softmax(x * self.weight, dim=-1)"
 
@@ -165,6 +165,25 @@ def test_a_bad_task_is_one_sentence(worker: Worker, source: str, said: str) -> N
         worker.evaluate(Task("bad", source), Kernel(KERNEL))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        TASK.replace("return [torch.randn(rows, cols) * 3]", "while True: pass"),
+        TASK + "\nimport time\ntime.sleep(600)",
+    ],
+)
+def test_a_task_that_never_returns_ends_in_a_sentence(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    assert load_limit_s(quick(run_timeout_s=10.0), "cpu") == 70.0
+    monkeypatch.setattr("kbexp.worker.worker.LOAD_TIMEOUT_S", 0.25)
+    endless = Task("endless", source)
+    with pytest.raises(TaskError, match="endless was not loaded and tried out within 1 s") as said:
+        worker.evaluate(endless, Kernel(KERNEL), quick(run_timeout_s=0.75))
+    assert "raise evaluator.run_timeout_s (the limit is 0.25 s more)" in str(said.value)
+    assert "\n" not in str(said.value)
 
 
 def test_weights_of_kernel_and_reference_agree_and_change(worker: Worker, task: Task) -> None:

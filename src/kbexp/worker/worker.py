@@ -33,7 +33,14 @@ from kbexp.worker.report import Kind, read_report
 from kbexp.worker.screen import examine, with_facts
 from kbexp.worker.supervisor import SETUP_FAILED
 
-LOAD_TIMEOUT_S = 300.0
+LOAD_TIMEOUT_S = 60.0
+"""What loading a task and trying it out may take, beyond `run_timeout_s`."""
+
+COLD_DEVICE_S = 60.0
+"""The same on a device, on top: its libraries are read, on a rented machine over a network."""
+
+JUDGE_TIMEOUT_S = 300.0
+"""What the judge's own work on one kernel may take, beyond what its runners may."""
 
 
 class Worker:
@@ -191,7 +198,7 @@ class Worker:
         )
         for end in lent:
             end.close()  # The judge's copy is the only one left: a dead runner is seen at once.
-        limit_s = 3 * settings.run_timeout_s + LOAD_TIMEOUT_S
+        limit_s = 3 * settings.run_timeout_s + JUDGE_TIMEOUT_S
         limit_s += settings.timing_s + settings.energy_s
         limit_s += PROFILE_LIMIT_S if settings.profile != Profile.none else 0.0
         record, _ = wire.receive(judge.channel, limit_s)
@@ -213,9 +220,18 @@ class Worker:
         judge = self._nursery.spawn("judge", settings, order, level=level)
         self._judge = judge
         self._judge_task = task.id
+        limit_s = load_limit_s(settings, self.device)
         try:
-            answer, _ = wire.receive(judge.channel, LOAD_TIMEOUT_S)
-        except (wire.Closed, wire.TooLate):
+            answer, _ = wire.receive(judge.channel, limit_s)
+        except wire.TooLate:
+            self._drop_judge()
+            raise TaskError(
+                f"Task {task.name} was not loaded and tried out within {limit_s:g} s: get_inputs, "
+                "get_init_inputs or Model does not return, or takes long; mend it, make its sizes "
+                "smaller or raise evaluator.run_timeout_s (the limit is "
+                f"{limit_s - settings.run_timeout_s:g} s more)."
+            ) from None
+        except wire.Closed:
             said = self._drop_judge()
             raise TaskError(
                 f"The task {task.name} cannot be loaded: its process failed, {said}"
@@ -335,3 +351,9 @@ class Worker:
             },
             profile=outcome.profile,
         )
+
+
+def load_limit_s(settings: EvaluatorConfig, device: str) -> float:
+    """Return the seconds in which a task must be loaded and tried out."""
+    cold_s = 0.0 if device == "cpu" else COLD_DEVICE_S
+    return settings.run_timeout_s + LOAD_TIMEOUT_S + cold_s

@@ -15,7 +15,7 @@ import kbexp
 from kbexp.config import ContainerConfig, EvaluatorConfig, GpuConfig, ImageConfig, Profile
 from kbexp.errors import KbexpError
 from kbexp.worker.profile import PROFILE_LIMIT_S
-from kbexp.worker.worker import LOAD_TIMEOUT_S
+from kbexp.worker.worker import JUDGE_TIMEOUT_S, load_limit_s
 
 PACKAGE = Path(kbexp.__file__).resolve().parent
 
@@ -154,7 +154,8 @@ def judge_timeout_s(settings: EvaluatorConfig) -> int:
     than the settings say.
     """
     phase_s = max(settings.run_timeout_s, LONGEST_PHASE_S)
-    once_s = settings.build_timeout_s + 3 * phase_s + LOAD_TIMEOUT_S
+    once_s = settings.build_timeout_s + 3 * phase_s + JUDGE_TIMEOUT_S
+    once_s += load_limit_s(settings, "cuda")
     once_s += 2 * (settings.timing_s + settings.energy_s)
     once_s += PROFILE_LIMIT_S if settings.profile != Profile.none else 0.0
     return min(math.ceil(2 * once_s), LONGEST_TIMEOUT_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -43,6 +44,21 @@ def test_only_plain_tensors_are_outputs() -> None:
         output_tensors(x.as_subclass(Liar))
     with pytest.raises(Unsupported, match="float"):
         output_tensors((x, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("made", "kind"),
+    [
+        (lambda x: x.to_sparse(), "sparse_coo"),
+        (lambda x: x.to_sparse_csr(), "sparse_csr"),
+        (lambda x: torch._nested_tensor_from_tensor_list([x, x]), "nested"),
+        (lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8), "quantized"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_outputs_are_dense(made: Callable[[torch.Tensor], torch.Tensor], kind: str) -> None:
+    with pytest.raises(Unsupported, match=f"a {kind} tensor; outputs must be dense plain tensors"):
+        output_tensors(made(torch.eye(3)))
 
 
 def test_both_sides_of_an_arena_see_the_same_bytes() -> None:

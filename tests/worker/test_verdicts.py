@@ -25,7 +25,7 @@ BAD = {
     "wrong_type": (
         kernel(f"{GOOD}.double()"), Status.INCORRECT, Phase.CORRECTNESS, "float64[64, 256]",
     ),
-    "nothing": (kernel("pass"), Status.RUNTIME_ERROR, Phase.CORRECTNESS, "NoneType"),
+    "nothing": (kernel("pass"), Status.RUNTIME_ERROR, Phase.CORRECTNESS, "returned None;"),
     "nan": (kernel(f"{GOOD} * float('nan')"), Status.INCORRECT, Phase.CORRECTNESS, "NaN"),
     "zeros": (kernel("return x * 0"), Status.INCORRECT, Phase.CORRECTNESS, "wrong in"),
     "raises": (kernel("raise KeyError('boo')"), Status.RUNTIME_ERROR, Phase.CORRECTNESS, "boo"),
@@ -65,6 +65,48 @@ def test_a_bad_kernel_is_named(worker: Worker, task: Task, name: str) -> None:
     assert said in verdict.reasons[0] + verdict.log
     assert verdict.speedup is None
     assert verdict.kernel_id == bad.id
+
+
+WANTS = {
+    "module": ("import helper", "No module named 'helper'"),
+    "relative": ("from . import helper", "attempted relative import"),
+    "library": ("import ctypes; ctypes.CDLL('/tmp/x.so')", "cannot open shared object file"),
+    "file": ("open('weights.bin')", "No such file or directory: 'weights.bin'"),
+    "source": (
+        "from torch.utils.cpp_extension import load\nload('x', sources=['/tmp/x.cpp'])",
+        "/tmp/x.cpp",
+    ),
+    "header": (
+        "from torch.utils.cpp_extension import load_inline\n"
+        "load_inline('wants', cpp_sources=['#include \"helper.h\"'], is_python_module=False,"
+        " no_implicit_headers=True)",
+        "does not compile",
+    ),
+}
+SELF_CONTAINED = "a kernel is one self-contained text: files and modules beside it are not visible"
+
+
+@pytest.mark.parametrize("name", WANTS)
+def test_what_is_not_there_comes_with_a_hint(worker: Worker, task: Task, name: str) -> None:
+    wanted, said = WANTS[name]
+    reason = worker.evaluate(task, Kernel(f"{wanted}\n{KERNEL}")).reasons[0]
+    assert said in reason
+    assert SELF_CONTAINED in reason
+
+
+def test_other_errors_come_without_a_hint(worker: Worker, task: Task) -> None:
+    for body in ("import ctypes.helper_of_mine as x", "raise OSError('no')", "torch.no_such_name"):
+        reason = worker.evaluate(task, kernel(body)).reasons[0]
+        assert ("helper_of_mine" in reason) is (SELF_CONTAINED in reason), reason
+
+
+def test_an_output_that_is_no_tensor_is_said_in_words(worker: Worker, task: Task) -> None:
+    nothing = worker.evaluate(task, kernel("pass"))
+    words = "forward returned None; outputs must be dense plain tensors"
+    assert nothing.reasons[0].startswith(words)
+    sparse = worker.evaluate(task, kernel("return x.to_sparse()"))
+    assert (sparse.status, sparse.phase) == (Status.RUNTIME_ERROR, Phase.CORRECTNESS)
+    assert sparse.reasons[0].startswith("forward returned a sparse_coo tensor; outputs must be")
 
 
 HANGS = {
@@ -157,6 +199,8 @@ def test_a_compiled_kernel_is_built_once(worker: Worker, task: Task) -> None:
         (TASK.replace("def get_inputs", "def other"), "no get_inputs"),
         (TASK.replace("torch.softmax", "torch.softmin"), "does not run: AttributeError"),
         (TASK.replace("dim=-1)", "dim=-1).tolist()"), "does not run"),
+        (TASK.replace("dim=-1)", "dim=-1).to_sparse()"), "a sparse_coo tensor; outputs must be"),
+        ("import helper", "'helper' (a task is one self-contained text"),
         ("import os\nos._exit(0)", "process failed"),
     ],
 )

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from kbexp.worker.arena import Layout, leaf_of
 from kbexp.worker.examination import Examination, examine
+from kbexp.worker.hints import hint
 from kbexp.worker.runner import Call, construct, load_module
-from kbexp.worker.tree import flatten, output_tensors, unflatten
+from kbexp.worker.tree import Unsupported, flatten, output_tensors, unflatten
 
 if TYPE_CHECKING:
     import torch
@@ -150,4 +151,7 @@ def layout_of(trial: Trial) -> Layout:
 
 def _short(error: BaseException) -> str:
     text = inspect.cleandoc(str(error)).splitlines()
-    return f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__
+    if isinstance(error, Unsupported):
+        return text[0][:300]
+    said = f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__
+    return said + hint(said, "task")

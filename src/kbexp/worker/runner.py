@@ -49,6 +49,8 @@ def main(order: dict[str, Any], fds: list[int]) -> None:
             runner.answer(channel, told)
     except (wire.Closed, BrokenPipeError):
         return
+    except Unsupported as error:
+        send_report(channel, Kind.FAILED, pack_text(str(error)))
     except BaseException:  # a kernel may raise SystemExit or KeyboardInterrupt
         send_report(channel, Kind.FAILED, pack_text(traceback.format_exc()))
 

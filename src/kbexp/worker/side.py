@@ -11,6 +11,7 @@ from kbexp.verdict import Phase, Status
 from kbexp.worker import wire
 from kbexp.worker.arena import Arena
 from kbexp.worker.clocks import Clock
+from kbexp.worker.hints import hint
 from kbexp.worker.leash import Leash
 from kbexp.worker.memory import Lending
 from kbexp.worker.outcome import Outcome, Stop
@@ -94,7 +95,7 @@ class Side:
             if "IpcUnavailable" in last and Lending.ipc and not self._blamed:
                 Lending.give_up(last[:200])
                 raise Stop(Outcome(Status.INFRASTRUCTURE_ERROR, self.phase, (last,), again=True))
-            raise self._stop(Status.RUNTIME_ERROR, last[:500], report.text)
+            raise self._stop(Status.RUNTIME_ERROR, last[:500] + hint(last), report.text)
         if report.kind is Kind.LAYOUT:
             self.phase = Phase.CORRECTNESS
             text = f"forward gives {say(report.leaves)}, the task {say(outputs)}"

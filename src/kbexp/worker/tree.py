@@ -60,16 +60,26 @@ def unflatten(record: Any, tensors: list[torch.Tensor]) -> Any:
 def output_tensors(value: Any) -> list[torch.Tensor]:
     """Return the tensors of a result: a tensor, or lists, tuples and dicts of them.
 
-    Raises `Unsupported` for anything but plain tensors: an object that only looks like one can
-    compute, or lie, when it is read.
+    Raises `Unsupported` for anything but dense plain tensors: an object that only looks like one
+    can compute, or lie, when it is read.
     """
     import torch
 
     if type(value) is torch.Tensor or type(value) is torch.nn.Parameter:
+        if value.layout is not torch.strided or value.is_nested or value.is_quantized:
+            found = str(value.layout).removeprefix("torch.").lstrip("_")
+            kind = "nested" if value.is_nested else "quantized" if value.is_quantized else found
+            raise Unsupported(
+                f"forward returned a {kind} tensor; outputs must be dense plain tensors"
+            )
         return [value]
     named = type(value) is getattr(torch.return_types, type(value).__name__, None)
     if type(value) in (list, tuple) or named:  # named: what torch.sort and its like return
         return [tensor for item in value for tensor in output_tensors(item)]
     if type(value) is dict:
         return [tensor for item in value.values() for tensor in output_tensors(item)]
-    raise Unsupported(f"forward returned a {type(value).__name__}, not a plain tensor")
+    found = "None" if value is None else f"a {type(value).__name__}"
+    raise Unsupported(
+        f"forward returned {found}; outputs must be dense plain tensors, or lists, tuples and "
+        "dicts of them"
+    )

@@ -25,6 +25,7 @@ from kbexp.verdict import Phase, Phases, Status, Verdict
 from kbexp.worker import wire
 from kbexp.worker.build import BuildCache, toolchain, wants_build
 from kbexp.worker.gauge import PEAKS
+from kbexp.worker.hints import hint
 from kbexp.worker.nursery import Nursery, end_all
 from kbexp.worker.outcome import Outcome
 from kbexp.worker.processes import Child
@@ -276,7 +277,7 @@ class Worker:
                 failed = Outcome(
                     Status.COMPILE_ERROR,
                     Phase.BUILD,
-                    ("an extension of the kernel does not compile",),
+                    ("an extension of the kernel does not compile" + hint(report.text),),
                     log=report.text,
                 )
             else:

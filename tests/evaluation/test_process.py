@@ -17,6 +17,7 @@ def test_nothing_is_imported_from_the_current_folder(
     for name in ("argparse.py", "numpy.py"):
         (tmp_path / name).write_text(f"raise ImportError('this is the {name} of somebody else')")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f":{tmp_path / 'elsewhere'}:")
     worker = WorkerProcess("cpu", None, quick(isolation="process"))
     try:
         worker.wait_ready()

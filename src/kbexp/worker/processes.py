@@ -156,7 +156,9 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     }
     programs = os.path.dirname(sys.executable)
     package = str(Path(__file__).parents[2])
-    kept["PYTHONPATH"] = os.pathsep.join(filter(None, [package, kept.get("PYTHONPATH")]))
+    # An empty entry would mean the current folder.
+    given = kept.get("PYTHONPATH", "").split(os.pathsep)
+    kept["PYTHONPATH"] = os.pathsep.join(filter(None, [package, *given]))
     kept["PATH"] = os.pathsep.join([programs, kept.get("PATH", os.defpath)])
     return {**THREADS_AT_REST, **MEMORY_KEPT, **kept, **(extra or {})}
 

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from kbexp.app.configuration import typed
+from kbexp.app.evaluator_settings import check_evaluator_settings
 from kbexp.app.first import first_kernel
 from kbexp.errors import EvaluatorUnavailable
 from kbexp.script_config import CheckConfig
@@ -28,6 +29,7 @@ def check_evaluator(composed: DictConfig, out: TextIO = sys.stdout) -> None:
     from kbexp.tasks.load import load
 
     config = typed(composed, CheckConfig)
+    check_evaluator_settings(config.evaluator)
     gpu = config.gpu
     gpu.count = 1
     task = load(config.task, gpu.sizes)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from threading import Event as Flag
 from typing import TYPE_CHECKING, Any
 
+from kbexp.app.evaluator_settings import check_pairs
 from kbexp.config import ConfirmConfig, ConfirmEvaluatorConfig, EvaluatorConfig, Profile, RunConfig
 from kbexp.errors import EvaluatorUnavailable, KbexpError
 from kbexp.events import ConfirmationBegun, Confirmed, Event
@@ -54,6 +55,9 @@ def check_confirm(config: ConfirmConfig) -> None:
             raise KbexpError(
                 f"confirm.evaluator.{name} is {value}: give a number above 0, or null."
             )
+    given = config.evaluator
+    if given.min_pairs is not None and given.max_pairs is not None:
+        check_pairs("confirm.evaluator", given.min_pairs, given.max_pairs)
 
 
 def confirm_settings(own: EvaluatorConfig, given: ConfirmEvaluatorConfig) -> EvaluatorConfig:
@@ -67,6 +71,8 @@ def confirm_settings(own: EvaluatorConfig, given: ConfirmEvaluatorConfig) -> Eva
         "profile": Profile.none,  # Nothing is asked of a model after the search.
     }
     chosen = {**notch, **{k: v for k, v in asdict(given).items() if v is not None}}
+    if given.max_pairs is not None:
+        chosen["min_pairs"] = min(chosen["min_pairs"], chosen["max_pairs"])
     chosen["max_pairs"] = max(chosen["min_pairs"], chosen["max_pairs"])
     return replace(own, **chosen)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from kbexp.app.configuration import typed
+from kbexp.app.evaluator_settings import check_evaluator_settings
 from kbexp.app.standalone import kernel_text
 from kbexp.errors import KbexpError
 from kbexp.kernel import Kernel
@@ -33,6 +34,7 @@ def judge_files(composed: DictConfig, out: TextIO = sys.stdout) -> None:
     from kbexp.tasks.load import load
 
     config = typed(composed, EvaluateConfig)
+    check_evaluator_settings(config.evaluator)
     kernels = [(path, read_kernel(path)) for path in kernel_files(config.kernel)]
     task = load(config.task, config.gpu.sizes)
     with open_evaluator(config.gpu, config.evaluator) as evaluator:

@@ -15,6 +15,7 @@ from kbexp.app.baselines import check_baselines
 from kbexp.app.checks import check_folder, check_key, check_servers
 from kbexp.app.configuration import plain, typed
 from kbexp.app.confirm import Sized, check_confirm, other_sizes
+from kbexp.app.evaluator_settings import check_evaluator_settings
 from kbexp.app.explain import Stopped
 from kbexp.app.finished import about_run, finished
 from kbexp.app.first import first_kernel
@@ -139,6 +140,7 @@ class Run:
         check_models(config)
         if not replays(config.llm):
             check_servers(config.llm)
+        check_evaluator_settings(config.evaluator)
         check_confirm(config.confirm)
         check_money(config)
         check_baselines(config.baselines)

@@ -30,7 +30,7 @@ def main(config: DictConfig) -> None:
     job = HydraConfig.get()
     with reported(job):
         configuration.check_choices(job.runtime.choices, EvaluateConfig)
-        judge_files(config)
+        judge_files(config, job.overrides.task)
 
 
 if __name__ == "__main__":

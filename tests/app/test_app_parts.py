@@ -127,12 +127,24 @@ def test_a_folder_below_a_file_is_refused_in_one_sentence(tmp_path: Path) -> Non
 def test_kernels_are_found_by_name_and_pattern_each_once(tmp_path: Path) -> None:
     for name in ("b.py", "a.py", "odd[1].py"):
         (tmp_path / name).write_text("")
-    assert kernel_files(str(tmp_path / "*.py")) == [
+    (tmp_path / "folder").mkdir()
+    assert list(kernel_files(str(tmp_path / "*"))) == [
         tmp_path / "a.py", tmp_path / "b.py", tmp_path / "odd[1].py"
     ]  # fmt: skip
-    assert kernel_files(str(tmp_path / "odd[1].py")) == [tmp_path / "odd[1].py"]
-    pair = [str(tmp_path / "b.py"), str(tmp_path / "?.py")]
-    assert kernel_files(pair) == [tmp_path / "b.py", tmp_path / "a.py"]
-    for nothing in (str(tmp_path / "c*.py"), []):
-        with pytest.raises(KbexpError):
+    assert list(kernel_files(str(tmp_path / "odd[1].py"))) == [tmp_path / "odd[1].py"]
+    pair = [f"{tmp_path}/./b.py", str(tmp_path / "?.py")]
+    assert kernel_files(pair) == {
+        tmp_path / "b.py": f"{tmp_path}/./b.py", tmp_path / "a.py": f"{tmp_path}/a.py"
+    }  # fmt: skip
+
+
+def test_what_is_no_kernels_file_is_said_to_be_what_it_is(tmp_path: Path) -> None:
+    for nothing, words in (
+        (f"{tmp_path}/c*.py", "There is no kernel"),
+        ([], "No kernel was given"),
+        ("", "No kernel was given"),
+        (None, "No kernel was given"),
+        (f"{tmp_path}/", "is a folder"),
+    ):
+        with pytest.raises(KbexpError, match=words):
             kernel_files(nothing)

@@ -64,6 +64,7 @@ def main(entry: Callable[[], None], schema: type = RunConfig) -> int:
         check_flags(sys.argv[1:])
         entry()
     except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr, flush=True)
         return INTERRUPTED
     except Stopped as stopped:
         return stopped.exit_code

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from kbexp.errors import KbexpError
 from kbexp.kernel import Kernel
 from kbexp.task import Task
 from kbexp.tasks.load import load
+from kbexp.worker.processes import MEMORY_KEPT, THREADS_AT_REST
 
 TASK = """
 import torch
@@ -75,10 +79,29 @@ def test_a_kernel_alone_says_that_it_is_right(
     runpy.run_path(path, run_name="__main__")
     said = capsys.readouterr().out
     assert said.startswith("correct")
-    spread = re.search(r"speedup ([\d.e-]+)x \(from ([\d.e-]+) to ([\d.e-]+): medians", said)
+    number = r"([\d.e+-]+)"
+    spread = re.search(rf"speedup {number}x \(half of \d+ .* from {number} to {number}\)", said)
     assert spread is not None
     middle, low, high = map(float, spread.groups())
     assert 0 < low <= middle <= high
+
+
+def test_a_kernel_alone_is_timed_with_threads_at_rest_and_memory_kept(tmp_path: Path) -> None:
+    seen = "import os\nprint(os.getenv('GOMP_SPINCOUNT'), os.getenv('KMP_BLOCKTIME'))\n"
+    path = write_alone(tmp_path, first_kernel(Task("scale", TASK)).source + seen)
+    own = {"PATH": os.environ["PATH"], "KMP_BLOCKTIME": "7"}
+    done = subprocess.run(
+        [sys.executable, "-I", path], env=own, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    *_, printed, said = done.stdout.splitlines()
+    assert printed == "3000 7"
+    assert said.startswith("correct")
+
+
+def test_the_settings_of_a_kernel_alone_are_those_of_the_judge() -> None:
+    for name, value in {**THREADS_AT_REST, **MEMORY_KEPT}.items():
+        assert f'"{name}": "{value}"' in standalone("", "cpu")
 
 
 @pytest.mark.parametrize("wrong", ["x * 2.9", "x[:2] * self.scale", "x * float('nan')"])

@@ -16,12 +16,14 @@ def standalone(source: str, device: str) -> str:
     `device` is cpu or cuda. The kernel's own text comes first, unchanged: its id is the hash of
     what stands before the marker and the blank lines that lead to it.
     """
-    parts = (kbexp_check, kbexp_keep_memory, kbexp_task, kbexp_compare, kbexp_times)
+    parts = (kbexp_check, kbexp_calm, kbexp_task, kbexp_compare, kbexp_times)
     check = "\n\n".join(inspect.getsource(part) for part in parts)
-    call = f"kbexp_check(ModelNew, __file__, {device!r})"
+    calls = ["kbexp_calm()"] if device == "cpu" else []
+    calls.append(f"kbexp_check(ModelNew, __file__, {device!r})")
+    main = "".join(f"    {call}\n" for call in calls)
     return (
         f"{source}\n\n\n{MARKER}\nfrom typing import Any\n\n\n{check}\n\n"
-        f'if __name__ == "__main__":\n    {call}\n'
+        f'if __name__ == "__main__":\n{main}'
     )
 
 
@@ -36,7 +38,6 @@ def kbexp_check(model_new: type, file: str, device: str) -> None:
 
     import torch
 
-    kbexp_keep_memory()
     if device == "cuda" and not torch.cuda.is_available():
         sys.exit("This kernel was found on a CUDA device, and torch sees none here.")
     task = kbexp_task(file)
@@ -53,19 +54,25 @@ def kbexp_check(model_new: type, file: str, device: str) -> None:
         print(kbexp_times(models, inputs, device))
 
 
-def kbexp_keep_memory() -> None:
-    """Have glibc keep freed memory (M_MMAP_MAX 0, M_TRIM_THRESHOLD large).
+def kbexp_calm() -> None:
+    """Start the program once more with settings that OpenMP and glibc read as a process begins.
 
-    Otherwise it is chance whether a call must fetch its memory from the system again, several
-    times its own time.
+    Left alone, OpenMP's threads spin while they wait: where other programs want the cores too, a
+    call takes up to ten times as long. And it is chance whether freed memory is kept, or fetched
+    from the system again in every call.
     """
-    import contextlib
-    import ctypes
+    import os
+    import sys
 
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(-4, 0)
-        libc.mallopt(-1, 2**31 - 1)
+    settings = {
+        "GOMP_SPINCOUNT": "3000",
+        "KMP_BLOCKTIME": "0",
+        "GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184",
+    }
+    # Not where a notebook or another program runs this file: that would be started again.
+    if "KBEXP_CALM" not in os.environ and sys.argv[0] in sys.orig_argv:
+        environment = {**settings, **os.environ, "KBEXP_CALM": "1"}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
 def kbexp_task(file: str) -> Any:
@@ -104,14 +111,14 @@ def kbexp_compare(models: list[Any], inputs: list[Any]) -> None:
 
 def kbexp_times(models: list[Any], inputs: list[Any], device: str) -> str:
     """Time reference and kernel in turns; return times, speedup and its spread in words."""
+    import os
     import statistics
     import time
 
     import torch
 
-    def seconds(model: Any, calls: int) -> float:
-        if device == "cuda":
-            torch.cuda.synchronize()
+    def lap(model: Any, calls: int) -> float:
+        """Return the seconds of a call, the mean of several."""
         begin = time.perf_counter()
         for _ in range(calls):
             model(*inputs)
@@ -119,15 +126,26 @@ def kbexp_times(models: list[Any], inputs: list[Any], device: str) -> str:
             torch.cuda.synchronize()
         return (time.perf_counter() - begin) / calls
 
-    once = min(seconds(models[0], 1) for _ in range(3))
-    calls = max(1, min(50, int(0.02 / max(once, 1e-7))))
-    pairs = [[seconds(model, calls) for model in models] for _ in range(12)][2:]
+    def block(model: Any) -> float:
+        """Return the median of some laps; the first two warm up."""
+        return statistics.median([lap(model, calls) for _ in range(9)][2:])
+
+    once = min(lap(models[0], 1) for _ in range(3))
+    calls = max(1, min(50, int(0.004 / max(once, 1e-7))))
+    pairs: list[tuple[float, float]] = []
+    end = time.perf_counter() + 5.0
+    while len(pairs) < 4 or (len(pairs) < 50 and time.perf_counter() < end):
+        if len(pairs) % 2:
+            pairs.append((block(models[0]), block(models[1])))
+        else:
+            pairs.append((block(models[1]), block(models[0]))[::-1])
     reference_ms, kernel_ms = (
         statistics.median(column) * 1e3 for column in zip(*pairs, strict=True)
     )
-    speedups = sorted(reference / kernel for reference, kernel in pairs)
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    busy = f"; this machine is busy, load {load:.1f} on {cores} cores" if load > cores else ""
+    low, middle, high = statistics.quantiles([before / after for before, after in pairs], n=4)
     return (
-        f"correct; reference {reference_ms:.4g} ms, kernel {kernel_ms:.4g} ms, "
-        f"speedup {statistics.median(speedups):.3g}x (from {speedups[0]:.3g} to "
-        f"{speedups[-1]:.3g}: medians and ends of {len(pairs)} pairs of {calls} calls)"
+        f"correct; reference {reference_ms:.4g} ms, kernel {kernel_ms:.4g} ms, speedup "
+        f"{middle:.3g}x (half of {len(pairs)} pairs of blocks from {low:.3g} to {high:.3g}){busy}"
     )

@@ -17,6 +17,23 @@ from kbexp.kernel import text_id
 
 KEY = "sk-that-must-appear-nowhere"
 
+BAD_TASK = """
+import torch
+
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return torch.no_such_function(x)
+
+
+def get_inputs():
+    return [torch.rand(4, 4)]
+
+
+def get_init_inputs():
+    return []
+"""
+
 
 def test_a_run_leaves_a_result(sweep: Any, result_of: Any, events_of: Any) -> None:
     run = sweep.run(1)
@@ -108,6 +125,22 @@ def test_kernels_whose_turn_never_came_are_counted_and_noted(
     assert result["notes"] == [note]
     assert f"note:   {note}" in done.stdout
     assert note in [e["text"] for e in events_of(run) if e["event"] == "noted"]
+
+
+def test_a_task_that_does_not_run_is_the_only_thing_that_is_said(
+    command_line: Any, tmp_path: Path, small_run: list[str], result_of: Any
+) -> None:
+    (tmp_path / "bad.py").write_text(BAD_TASK)
+    own = [word for word in small_run if not word.startswith("task")]
+    task = ["task=file", "task.path=bad.py", "hydra.run.dir=run"]
+    done = command_line("run.py", *own, *task)
+    assert (done.returncode, done.stdout) == (2, "")
+    *before, last = done.stderr.splitlines()
+    assert last.startswith("Task bad: The task's reference does not run")
+    assert not [line for line in before if "not judged" in line or "kernel yet" in line]
+    assert "nothing was judged" in before[-1]
+    result = result_of(tmp_path / "run")
+    assert (result["state"], result["reason"], result["notes"]) == ("failed", last, [])
 
 
 def test_the_best_kernel_runs_alone(sweep: Any) -> None:

@@ -34,7 +34,7 @@ from kbexp.app.stop import StopFlag
 from kbexp.app.summary_text import summary_text
 from kbexp.budget import Budget
 from kbexp.config import RunConfig
-from kbexp.errors import EvaluatorUnavailable, KbexpError
+from kbexp.errors import EvaluatorUnavailable, KbexpError, TaskError
 from kbexp.events import Noted, RunEnded, RunStarted
 from kbexp.score import check_metric
 from kbexp.search_config import SearchConfig
@@ -185,7 +185,8 @@ class Run:
                 console.doing(f"waiting for a container of gpu={config.gpu.name}")
             await_device(evaluator, budget, logbook.record, self._stop.flag, asked_s)
             outcome = self._searched(task, evaluator, logbook.proposer, budget, archive)
-            self._note_unjudged(resumable=outcome.state is not RunState.COMPLETE)
+            if not isinstance(outcome.error, TaskError):  # On such a task no kernel ever is.
+                self._note_unjudged(resumable=outcome.state is not RunState.COMPLETE)
             outcome = self._after(task, others, evaluator, outcome)
             self._device = evaluator.device
         return outcome

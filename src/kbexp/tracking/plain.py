@@ -75,13 +75,20 @@ def best_words(summary: RunSummary) -> str:
     """Return the best so far in a few words."""
     best = summary.winner
     if best is None:
-        return "no correct kernel yet"
+        return without_best(summary)
     speedup = best.verdict.speedup
     parts = [] if summary.by_speedup and speedup else [worth(summary.metric, best.score)]
     parts += [interval(speedup)] if speedup else []
     words = f"best {', '.join(parts)}"
     confirmed = " confirmed" if best.confirmed is not None else ""
     return f"{words}{confirmed}, {origin(best.searched.number)}"
+
+
+def without_best(summary: RunSummary) -> str:
+    """Return what is so where no kernel is the best: not yet, or in the end."""
+    if summary.state == "running":
+        return "no correct kernel yet"
+    return "no correct kernel" if summary.verdicts else "nothing was judged"
 
 
 def origin(number: int | None) -> str:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from kbexp.tracking.board import Board, Row
 from kbexp.tracking.figures import count, dollars, duration, interval, milliseconds, ratio, worth
-from kbexp.tracking.plain import origin
+from kbexp.tracking.plain import origin, without_best
 from kbexp.tracking.text import one_line
 from kbexp.verdict import Interval, Status
 from kbexp.winner import Winner
@@ -99,7 +99,7 @@ def _headline(board: Board) -> RenderableType:
     summary, best = board.summary, board.summary.winner
     left = Text("best ", no_wrap=True, overflow="ellipsis")
     if best is None:
-        left.append("no correct kernel yet", style="bright_black")
+        left.append(without_best(summary), style="bright_black")
     else:
         speedup, time_ms = best.verdict.speedup, best.verdict.time_ms
         if not summary.by_speedup:
@@ -216,7 +216,8 @@ def _tally(board: Board) -> Text:
         parts.append(Text(f"judging {len(board.confirming)} after the search", style="bold cyan"))
     by_count = sorted(summary.statuses.items(), key=lambda item: -item[1])
     parts += [Text(f"{n} {_word(kind)}", style=KIND_STYLES[kind]) for kind, n in by_count if n]
-    if summary.unjudged and not board.searching:
+    failed_at_once = summary.state == "failed" and not summary.verdicts
+    if summary.unjudged and not board.searching and not failed_at_once:
         parts.append(Text(f"{summary.unjudged} not judged", style="yellow"))
     if summary.duplicates:
         parts.append(Text(f"{summary.duplicates} duplicate", style=KIND_STYLES["duplicate"]))

@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kbexp.app.configuration import GROUPS, choices
 from kbexp.app.explain import settings
-from kbexp.config import RunConfig
+from kbexp.config import EvaluatorConfig, RunConfig
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = [*sorted(REPOSITORY.glob("*.md")), *sorted(REPOSITORY.glob("docs/**/*.md"))]
@@ -38,3 +39,16 @@ def test_the_readme_names_every_choice_but_the_tasks() -> None:
         if group != "task":
             names = choices(REPOSITORY / "conf", group)
             assert not [name for name in names if f"`{name}`" not in text]
+
+
+def test_the_page_on_judging_has_the_numbers_of_the_three_evaluators() -> None:
+    text = (REPOSITORY / "docs" / "evaluation.md").read_text()
+    for name in choices(REPOSITORY / "conf", "evaluator"):
+        settings_of = yaml.safe_load((REPOSITORY / f"conf/evaluator/{name}.yaml").read_text())
+        del settings_of["defaults"]
+        own = EvaluatorConfig(**settings_of)
+        assert (
+            f"| `{name}` | {own.correctness_trials} | {own.min_pairs} to {own.max_pairs} | "
+            f"{own.timing_s:g} | {100 * own.target_width:g} % |"
+        ) in text
+    assert (EvaluatorConfig().block_ms, EvaluatorConfig().max_calls) == (10, 25)

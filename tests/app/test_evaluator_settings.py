@@ -38,12 +38,15 @@ def test_the_least_that_can_be_meant_is_not_refused() -> None:
     check_evaluator_settings(replace(OWN, **least))
 
 
-@pytest.mark.parametrize("program", ["run.py", "scripts/evaluate.py", "scripts/check_evaluator.py"])
+@pytest.mark.parametrize(
+    "program",
+    ["run.py", "scripts/evaluate.py", "scripts/check_evaluator.py", "scripts/deploy.py"],
+)
 def test_a_program_refuses_it_before_anything_starts(
     command_line: Any, tmp_path: Path, program: str
 ) -> None:
-    more = ["kernel=nothing.py"] if "evaluate.py" in program else []
-    done = command_line(program, "evaluator.memory_bytes=1000", *more)
+    more = {"scripts/evaluate.py": ["kernel=nothing.py"], "scripts/deploy.py": ["gpu=h100"]}
+    done = command_line(program, "evaluator.memory_bytes=1000", *more.get(program, []))
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
     assert f"at least {LEAST_MEMORY_BYTES}" in done.stderr
     assert list(tmp_path.iterdir()) == []

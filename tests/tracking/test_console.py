@@ -140,6 +140,19 @@ def test_the_view_of_a_run_without_limits_and_verdicts(tmp_path: Path) -> None:
     assert "no correct kernel yet" in text
 
 
+def test_the_view_of_a_run_that_failed_at_once_says_only_that(
+    run_info: RunInfo, make_events: Any
+) -> None:
+    board = Board(run_info)
+    for event in (*make_events()[:2], RunEnded(state="failed", reason="No.", time=2000.0)):
+        board.apply(event)
+    assert board.summary.unjudged == 1
+    text = "\n".join(draw(board, 80, 24))
+    assert "nothing was judged" in text
+    assert "1 not judged" not in text
+    assert "yet" not in text
+
+
 def test_the_view_shows_every_status(run_info: RunInfo, make_verdict: Any) -> None:
     board = Board(run_info)
     for status in Status:

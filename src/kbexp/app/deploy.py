@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from kbexp.app.configuration import typed
+from kbexp.app.evaluator_settings import check_evaluator_settings
 from kbexp.config import Provider
 from kbexp.errors import KbexpError
 from kbexp.script_config import DeployAction, DeployConfig
@@ -42,6 +43,7 @@ def deploy(
         ended = deployed.stop(gpu)
         print(f"{'Stopped' if ended else 'There was no'} app of gpu={gpu.name}.", file=out)
         return
+    check_evaluator_settings(config.evaluator)
     made = deployed.deploy(gpu, config.evaluator)
     for name, (before, now) in made.changed.items():
         print(f"{name} was {one_line(before, 40)} and is {now} now.", file=out)

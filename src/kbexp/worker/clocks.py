@@ -39,9 +39,9 @@ UNCLEAR_SHARE = 0.1
 """A charge is worth more blocks where its interval is wider than this share of a call. The clock
 around a block of 10 ms on an H100 varies by 0.3 ms, which is a fifth of 25 calls of 0.06 ms."""
 
-HOST_MS = 0.12
+HOST_MS = 0.08
 """What the host may need, beyond what it needs for the reference, to queue one call on a CUDA
-device: honest kernels took up to 0.1 ms. What is done during flushes can hide no more than this."""
+device: honest kernels took up to that. What is done during flushes can hide no more than this."""
 
 TOO_EARLY_SHARE = 0.5
 """A block that left out half of its flushes cannot have flushed at all."""
@@ -67,12 +67,15 @@ class Clock:
     `strided` is the runner's word that an output does not lie in the order of its elements. `whole`
     says that the wait for outputs may be the work itself, and counts as a whole. `handed_ms` has,
     for each call whose output was waited for, what the judge saw of it and that wait together.
+    `beside_ms` is what the judge saw of a block on a CUDA device, by call, beyond the time from its
+    first flush to its last call, by the runner's word: messages, mostly.
     """
 
     reported_ms: list[float] = field(default_factory=list)
     judged_ms: list[float] = field(default_factory=list)
     given_ms: list[float] = field(default_factory=list)
     handed_ms: list[float] = field(default_factory=list)
+    beside_ms: list[float] = field(default_factory=list)
     strided: bool = False
     whole: bool = False
 
@@ -141,32 +144,26 @@ class Agreement:
 
 
 def compare_bare(
-    usual: Agreement, kernel: Clock, reference: Clock, reference_ms: float, beside_ms: float
+    usual: Agreement, kernel: Clock, reference: Clock, reference_ms: float
 ) -> Agreement:
     """Return what the clocks say once blocks without flushes, `kernel` and `reference`, are known.
 
-    With nothing to hide behind, a call takes what it takes, or what the host needs to queue it.
-    That is the most that may be charged: what lies around a call by chance in one process is not
-    its work. And work that was done while the cache was flushed, or in its place, comes to light,
-    but for `HOST_MS`: as much the host may need beyond what it needs for the reference.
+    With nothing to hide behind, a call takes what it takes, or what the host needs to queue it; the
+    shortest block counts, since the outputs of each were made within it, and what is longer was
+    held up. That is the most that may be charged: what lies around a call by chance in one process
+    is not its work. And work that was done while the cache was flushed, or in its place, comes to
+    light, but for `HOST_MS`: as much the host may need beyond what it needs for the reference.
 
-    `reference_ms` is what a call of the reference takes behind a flush, and `beside_ms` what lies
-    around it besides the flush.
+    `reference_ms` is what a call of the reference takes behind a flush.
     """
-    whole_ms, hidden_ms = [], []
-    for judged_ms, bare_ms in zip(kernel.judged_ms, reference.judged_ms, strict=True):
-        around_ms = max(0.0, bare_ms - reference_ms)
-        whole_ms.append(judged_ms - min(around_ms, beside_ms) - usual.reported_ms)
-        hidden_ms.append(judged_ms - around_ms - usual.reported_ms - HOST_MS)
-    nothing_ms = [0.0] * len(whole_ms)
-    most, least = _beyond(whole_ms, nothing_ms), _beyond(hidden_ms, nothing_ms)
+    call_ms = min(kernel.judged_ms)
+    beside_ms = max(0.0, min(reference.beside_ms))
+    around_ms = max(beside_ms, min(reference.judged_ms) - reference_ms)
+    most_ms = max(0.0, call_ms - beside_ms - usual.reported_ms)
+    least_ms = max(0.0, call_ms - around_ms - usual.reported_ms - HOST_MS)
     figure = usual.unreported
-    between = Interval(
-        min(max(figure.value, least.value), most.value),
-        min(max(figure.low, least.low), most.low),
-        min(max(figure.high, least.high), most.high),
-    )
-    return replace(usual, unreported=between)
+    between = [min(max(ms, least_ms), most_ms) for ms in (figure.value, figure.low, figure.high)]
+    return replace(usual, unreported=Interval(*between))
 
 
 class Neighbours:

@@ -212,6 +212,7 @@ class Judgement:
                 "called_s": self._caller.called_ns / 1e9,
                 "checked": self._caller.checked,
                 "unreported_ms": agreement.unreported.value,
+                **_bare_figures(bare),
                 **self._conditions.figures(figures.time_ms.value),
             },
             conditions=conditions,
@@ -316,10 +317,7 @@ class Judgement:
             raise Stop(Outcome(Status.REJECTED, Phase.TIMING, (str(agreement),)))
         if bare is None:
             return agreement
-        reference = clocks[1]
-        beside_ms = statistics.median(reference.around_ms()) - self._flush_ms()
-        reference_ms = statistics.median(reference.reported_ms)
-        return compare_bare(agreement, *bare, reference_ms, max(0.0, beside_ms))
+        return compare_bare(agreement, *bare, statistics.median(clocks[1].reported_ms))
 
     def _compared(self, clocks: Clocks, stolen: float) -> Agreement:
         contended = self._caller.neighbours.contended()
@@ -329,3 +327,11 @@ class Judgement:
         """Return the least that the flushes before a call take; 0 on a CPU."""
         on_cpu = self._device == "cpu"
         return 0.0 if on_cpu else self._caller.flushes * flush_time_ms(self._device)
+
+
+def _bare_figures(bare: Clocks | None) -> dict[str, float]:
+    """Return what a call takes at least without a flush, by the judge's clock alone, in ms."""
+    if bare is None:
+        return {}
+    kernel, reference = (min(clock.judged_ms) for clock in bare)
+    return {"bare_ms": kernel, "bare_reference_ms": reference}

@@ -74,6 +74,7 @@ class Runner:
         )
         self._last: Any = None
         self._strided = False
+        self._span_ns = 0
         """True once an output that was handed over did not lie in the order of its elements."""
         self._flush = None
         if self._device.type == "cuda":
@@ -104,7 +105,7 @@ class Runner:
             else:
                 done = self._block(order["block"], order["flushes"])
         if isinstance(done, list):
-            send_report(channel, Kind.CALLED, pack_times(done, self._strided))
+            send_report(channel, Kind.CALLED, pack_times(done, self._strided, self._span_ns))
         else:
             send_report(channel, Kind.LAYOUT, done)
 
@@ -126,19 +127,19 @@ class Runner:
 
         if self._flush is None:
             raise ValueError("blocks are for CUDA devices")
-        pairs = []
         kept = []
         staged = [unflatten(self._arguments, self._inputs(slot)) for slot in slots]
+        # Made here and not between the calls, where without flushes the device waits for the host.
+        marks = [torch.cuda.Event(enable_timing=True) for _ in range(2 * len(slots) + 1)]  # type: ignore[no-untyped-call]
+        begun, pairs = marks[0], list(zip(marks[1::2], marks[2::2], strict=True))
         torch.cuda.synchronize()
-        for slot, arguments in zip(slots, staged, strict=True):
-            before = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-            after = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        begun.record()
+        for slot, arguments, (before, after) in zip(slots, staged, pairs, strict=True):
             for _ in range(flushes):
                 self._flush.zero_()
             before.record()
             output = self._call(*arguments)
             after.record()
-            pairs.append((before, after))
             if self._staged:
                 # A copy to the host would wait for the device in the middle of the block.
                 kept.append((slot, [tensor.clone() for tensor in output_tensors(output)]))
@@ -151,6 +152,7 @@ class Runner:
             different = self._hand_over(tensors, slot)
             if different:
                 return different
+        self._span_ns = int(begun.elapsed_time(marks[-1]) * 1e6)
         return [int(before.elapsed_time(after) * 1e6) for before, after in pairs]
 
     def _inputs(self, slot: int) -> list[torch.Tensor]:

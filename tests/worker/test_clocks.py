@@ -8,16 +8,7 @@ import time
 
 import pytest
 
-from kbexp.verdict import Interval
-from kbexp.worker.clocks import (
-    HOST_MS,
-    Agreement,
-    Clock,
-    Neighbours,
-    compare_bare,
-    compare_clocks,
-    longest_mean,
-)
+from kbexp.worker.clocks import Clock, Neighbours, compare_clocks, longest_mean
 
 
 def clock(reported_ms: float, around_ms: float, given_ms: float = 1.0, blocks: int = 8) -> Clock:
@@ -202,38 +193,6 @@ def test_a_wait_that_may_be_the_work_counts_as_a_whole() -> None:
     agreement = compare_clocks(kernel, reference)
     assert agreement.charged.value == 4.0
     assert not agreement.rejected
-
-
-def bare(usual: Agreement, judged_ms: float, **more: float) -> Agreement:
-    """What the clocks say of a kernel whose calls took so long without flushes, at least.
-
-    The reference takes 0.3 ms, with 0.1 ms around it.
-    """
-    sides = [Clock(), Clock()]
-    for side, call_ms in zip(sides, (judged_ms, more.get("beside", 0.4)), strict=True):
-        for index in range(6):
-            side.add(call_ms, call_ms + 0.05 * (index % 3))
-            side.beside_ms.append(0.1 + 0.05 * (index % 3))
-    return compare_bare(usual, *sides, reference_ms=0.3)
-
-
-def test_work_in_the_place_of_a_flush_is_charged() -> None:
-    hidden = bare(Agreement(0.02), 0.42).charged
-    assert hidden.value == pytest.approx(0.3 - HOST_MS)
-
-
-def test_what_the_host_needs_to_queue_a_short_call_is_not() -> None:
-    assert bare(Agreement(0.05), 0.05 + 0.1 + 0.07).charged.value == 0.0
-    # The reference's host is slow too: 0.2 ms for what takes 0.1 ms.
-    assert bare(Agreement(0.05), 0.05 + 0.1 + 0.2, beside=0.6).charged.value == 0.0
-
-
-def test_a_disagreement_by_chance_is_charged_no_more_than_a_call_takes() -> None:
-    unlucky = Agreement(0.06, Interval(0.04, 0.02, 0.06))
-    assert bare(unlucky, 0.17).charged.value == pytest.approx(0.01)
-    assert bare(unlucky, 0.15).charged.value == 0.0
-    late = Agreement(0.5, Interval(0.4, 0.39, 0.41))
-    assert bare(late, 1.05).charged == late.charged
 
 
 def test_work_ahead_is_for_every_call_that_follows() -> None:

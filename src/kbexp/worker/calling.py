@@ -38,6 +38,9 @@ An output that is not copied at all, or not to its end, cannot pass by what stoo
 nobody knows which share it is.
 """
 
+REPLAYS = 5
+"""How often a graph of a kernel's calls is replayed, each time on new inputs."""
+
 FLUSHES_TIMED = 5
 
 
@@ -122,6 +125,39 @@ class Caller:
         side.let_go()
         side.tell({"profile": slots})
         return side.expect(Kind.PROFILED).profile
+
+    def replayed_ms(self, side: Side, calls: int) -> float | None:
+        """Return what a call takes at least in a CUDA graph of as many, by the judge's clock.
+
+        Queueing a graph takes the host no time for each call. None where the calls cannot be
+        recorded, or the outputs are wrong when they are replayed, which is a kernel's right.
+        """
+        feed = self._feed(side)
+        slots = self._slots(side, calls)
+        taken_ns = []
+        for replay in range(REPLAYS + 1):
+            for slot in slots:
+                (feed.renew if feed.can_renew else feed.freshen)(slot)
+                self._arena(side).poison(slot)
+            self._lending.settle()
+            side.let_go()
+            if not replay:
+                side.tell({"capture": slots})
+                if not side.expect(Kind.CAPTURED).captured:
+                    return None
+                side.hold()
+                continue
+            begun = time.perf_counter_ns()
+            side.tell({"replay": True})
+            side.expect(Kind.COPIED)
+            taken_ns.append(time.perf_counter_ns() - begun)
+            side.hold()
+            chosen = self._random.choice(slots)
+            if side is self._kernel and self._differences(
+                self._arena(side), chosen, self._expected(chosen)
+            ):
+                return None
+        return min(taken_ns) / len(slots) / 1e6
 
     def on_trials(self, trials: list[Trial]) -> Block:
         """Call the kernel on the inputs of trials, in their order, and check every output."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 import statistics
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +38,6 @@ kernel whose first calls of a block are slow, or that keeps the host waiting, st
 UNCLEAR_SHARE = 0.1
 """A charge is worth more blocks where its interval is wider than this share of a call. The clock
 around a block of 10 ms on an H100 varies by 0.3 ms, which is a fifth of 25 calls of 0.06 ms."""
-
-HOST_MS = 0.08
-"""What the host may need, beyond what it needs for the reference, to queue one call on a CUDA
-device: honest kernels took up to that. What is done during flushes can hide no more than this."""
 
 TOO_EARLY_SHARE = 0.5
 """A block that left out half of its flushes cannot have flushed at all."""
@@ -141,29 +137,6 @@ class Agreement:
             f"the two clocks disagree: the kernel's process reports {self.reported_ms:.3g} ms a "
             f"call, the judge's clock says {judged_ms:.3g} ms"
         )
-
-
-def compare_bare(
-    usual: Agreement, kernel: Clock, reference: Clock, reference_ms: float
-) -> Agreement:
-    """Return what the clocks say once blocks without flushes, `kernel` and `reference`, are known.
-
-    With nothing to hide behind, a call takes what it takes, or what the host needs to queue it; the
-    shortest block counts, since the outputs of each were made within it, and what is longer was
-    held up. That is the most that may be charged: what lies around a call by chance in one process
-    is not its work. And work that was done while the cache was flushed, or in its place, comes to
-    light, but for `HOST_MS`: as much the host may need beyond what it needs for the reference.
-
-    `reference_ms` is what a call of the reference takes behind a flush.
-    """
-    call_ms = min(kernel.judged_ms)
-    beside_ms = max(0.0, min(reference.beside_ms))
-    around_ms = max(beside_ms, min(reference.judged_ms) - reference_ms)
-    most_ms = max(0.0, call_ms - beside_ms - usual.reported_ms)
-    least_ms = max(0.0, call_ms - around_ms - usual.reported_ms - HOST_MS)
-    figure = usual.unreported
-    between = [min(max(ms, least_ms), most_ms) for ms in (figure.value, figure.low, figure.high)]
-    return replace(usual, unreported=Interval(*between))
 
 
 class Neighbours:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from kbexp.config import EvaluatorConfig, Profile
 from kbexp.verdict import Phase, ProfileRow, Status
+from kbexp.worker.bare import Bare, compare_bare
 from kbexp.worker.calling import CHECKED_SHARE, FLUSH_BYTES, Block, Caller, flush_time_ms
-from kbexp.worker.clocks import CHARGED_SHARE, Agreement, Clock, compare_bare, compare_clocks
+from kbexp.worker.clocks import CHARGED_SHARE, Agreement, Clock, compare_clocks
 from kbexp.worker.conditions import Conditions
 from kbexp.worker.examination import Examination
 from kbexp.worker.memory import Lending, slots_for
@@ -90,7 +91,7 @@ class Judgement:
         self,
         kernel: str,
         task: str,
-        meanwhile: Callable[[], AbstractContextManager[None]] = nullcontext,
+        meanwhile: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> Outcome:
         """Judge `kernel` against the reference `task`, both as module texts.
 
@@ -182,13 +183,14 @@ class Judgement:
             while self._renew_more(watch, fresh):
                 self._time_pair(fresh, calls, check=True, renew=True)
         renewed = self._kernel.clock, self._baseline.clock
-        bare = None
-        if watch.surely_faster() and self._device != "cpu":
-            bare = self._without_flushes(calls)
         self._check_variants()
         conditions = self._conditions.end(self._caller.neighbours.contended())
         # What other machines take of the processor comes in bursts, which blocks do not average.
         stolen = float(conditions["steal_share"]) if self._device == "cpu" else 0.0
+        self._measure_energy(calls)
+        bare = None
+        if watch.surely_faster() and self._device != "cpu":
+            bare = self._without_flushes(calls)
         agreement = self._agreement(usual, stolen, bare)
         watch.charge(agreement.charged)
         if fresh.kernel_ms:
@@ -197,7 +199,6 @@ class Judgement:
             if watch.seems_slower(fresh):
                 watch, agreement = fresh, other
         watch.widen(stolen / 2)
-        self._measure_energy(calls)
         figures = watch.figures()
         return Outcome(
             Status.CORRECT,
@@ -212,7 +213,7 @@ class Judgement:
                 "called_s": self._caller.called_ns / 1e9,
                 "checked": self._caller.checked,
                 "unreported_ms": agreement.unreported.value,
-                **_bare_figures(bare),
+                **(bare.figures() if bare is not None else {}),
                 **self._conditions.figures(figures.time_ms.value),
             },
             conditions=conditions,
@@ -259,15 +260,22 @@ class Judgement:
         for side, block in pair.items():
             side.clock.add(watch.last_ms(side is self._kernel), block.judged_ns / calls / 1e6)
 
-    def _without_flushes(self, calls: int) -> Clocks:
-        """Have blocks of both sides called without flushes; return the clocks of these."""
+    def _without_flushes(self, calls: int) -> Bare:
+        """Have blocks of both sides called without flushes, and both in a graph."""
         flushes, self._caller.flushes = self._caller.flushes, 0
         self._kernel.clock, self._baseline.clock = Clock(), Clock()
         watch = Stopwatch(self._settings, 0)
         for _ in range(BARE_PAIRS):
             self._time_pair(watch, calls)
         self._caller.flushes = flushes
-        return self._kernel.clock, self._baseline.clock
+        sides = self._kernel, self._baseline
+        bare = Bare(self._kernel.clock, self._baseline.clock)
+        # The last that is asked of it: what cannot be recorded may end the kernel's process.
+        with contextlib.suppress(Stop):
+            kernel_ms, reference_ms = (self._caller.replayed_ms(side, calls) for side in sides)
+            if kernel_ms is not None and reference_ms is not None:
+                bare = replace(bare, replayed_ms=(kernel_ms, reference_ms))
+        return bare
 
     def _waits_for_host(self, pair: dict[Side, Block]) -> bool:
         """Return whether the kernel's block took longer than its calls and the reference explain.
@@ -310,14 +318,14 @@ class Judgement:
         """Compare the clocks as far as they have come."""
         return self._compared((self._kernel.clock, self._baseline.clock), 0.0)
 
-    def _agreement(self, clocks: Clocks, stolen: float, bare: Clocks | None) -> Agreement:
+    def _agreement(self, clocks: Clocks, stolen: float, bare: Bare | None) -> Agreement:
         """Compare the runners' clocks with this process's; a disagreement ends the evaluation."""
         agreement = self._compared(clocks, stolen)
         if agreement.rejected:
             raise Stop(Outcome(Status.REJECTED, Phase.TIMING, (str(agreement),)))
         if bare is None:
             return agreement
-        return compare_bare(agreement, *bare, statistics.median(clocks[1].reported_ms))
+        return compare_bare(agreement, bare, statistics.median(clocks[1].reported_ms))
 
     def _compared(self, clocks: Clocks, stolen: float) -> Agreement:
         contended = self._caller.neighbours.contended()
@@ -327,11 +335,3 @@ class Judgement:
         """Return the least that the flushes before a call take; 0 on a CPU."""
         on_cpu = self._device == "cpu"
         return 0.0 if on_cpu else self._caller.flushes * flush_time_ms(self._device)
-
-
-def _bare_figures(bare: Clocks | None) -> dict[str, float]:
-    """Return what a call takes at least without a flush, by the judge's clock alone, in ms."""
-    if bare is None:
-        return {}
-    kernel, reference = (min(clock.judged_ms) for clock in bare)
-    return {"bare_ms": kernel, "bare_reference_ms": reference}

@@ -42,6 +42,7 @@ class Kind(IntEnum):
     COPIED = 4
     FAILED = 5
     PROFILED = 6
+    CAPTURED = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ class Report:
 
     `strided` comes with COPIED and with CALLED, where outputs were copied in between: one did not
     lie in the order of its elements. `span_ns` comes with CALLED of a block on a CUDA device: from
-    before its first flush to after its last call. `profile` comes with PROFILED.
+    before its first flush to after its last call. `captured` comes with CAPTURED and says whether
+    that worked, `profile` with PROFILED.
     """
 
     kind: Kind
@@ -70,6 +72,7 @@ class Report:
     text: str = ""
     strided: bool = False
     span_ns: int = 0
+    captured: bool = False
     profile: tuple[ProfileRow, ...] = ()
 
 
@@ -126,6 +129,7 @@ def read_report(channel: socket.socket, timeout_s: float, calls: int = 0) -> Rep
         Kind.CALLED: (8 * calls + 9, 8 * calls + 9),
         Kind.LAYOUT: (LEAVES.size, LEAVES.size + MAX_LEAVES * LEAF.size),
         Kind.COPIED: (1, 1),
+        Kind.CAPTURED: (1, 1),
         Kind.FAILED: (0, MAX_TEXT),
         Kind.PROFILED: (ROWS.size, ROWS.size + MAX_PROFILE_ROWS * ROW.size),
     }[kind]
@@ -139,6 +143,8 @@ def read_report(channel: socket.socket, timeout_s: float, calls: int = 0) -> Rep
         return Report(kind, leaves=_unpack_leaves(payload))
     if kind is Kind.COPIED:
         return Report(kind, strided=payload != b"\0")
+    if kind is Kind.CAPTURED:
+        return Report(kind, captured=payload != b"\0")
     if kind is Kind.FAILED:
         return Report(kind, text=clean(payload.decode("utf-8", "replace")))
     if kind is Kind.PROFILED:

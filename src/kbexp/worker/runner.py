@@ -85,8 +85,9 @@ class Runner:
 
         `call`: call the kernel on a slot's inputs and report its time, in ns. `give`: copy the
         last call's output into a slot. `block`: call the kernel on many slots without waiting in
-        between, copy every output and report every time. `profile`: call it on some slots and
-        report where the time went.
+        between, copy every output and report every time. `capture`: record the calls on many slots
+        and the copies of their outputs as one CUDA graph, and report whether that worked. `replay`:
+        run it. `profile`: call it on some slots and report where the time went.
         """
         import torch
 
@@ -98,6 +99,14 @@ class Runner:
             inputs = [unflatten(self._arguments, self._inputs(slot)) for slot in order["profile"]]
             rows = traced(self._call, inputs, on_cuda=self._device.type == "cuda")
             send_report(channel, Kind.PROFILED, pack_profile(rows))
+            return
+        if "capture" in order:
+            send_report(channel, Kind.CAPTURED, b"\1" if self._capture(order["capture"]) else b"\0")
+            return
+        if "replay" in order:
+            self._graph.replay()
+            torch.cuda.synchronize()
+            send_report(channel, Kind.COPIED, b"\0")
             return
         with torch.no_grad():
             if "call" in order:
@@ -154,6 +163,21 @@ class Runner:
                 return different
         self._span_ns = int(begun.elapsed_time(marks[-1]) * 1e6)
         return [int(before.elapsed_time(after) * 1e6) for before, after in pairs]
+
+    def _capture(self, slots: list[int]) -> bool:
+        """Record the calls on slots, and the copies of their outputs; False where that fails."""
+        import torch
+
+        self._graph: Any = torch.cuda.CUDAGraph()
+        staged = [unflatten(self._arguments, self._inputs(slot)) for slot in slots]
+        try:
+            with torch.no_grad(), torch.cuda.graph(self._graph):
+                for slot, arguments in zip(slots, staged, strict=True):
+                    if self._hand_over(self._call(*arguments), slot):
+                        return False
+        except Exception:  # such as a kernel that waits for the device
+            return False
+        return True
 
     def _inputs(self, slot: int) -> list[torch.Tensor]:
         return [tensor.to(self._device) for tensor in self._arena.inputs(slot)]

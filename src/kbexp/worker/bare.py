@@ -1,0 +1,74 @@
+"""What a call on a CUDA device takes with nothing to hide behind.
+
+A flush before each call empties the cache and hides how long the host needs to queue the call.
+Behind it a kernel's process may work, or in its place: the clock around a block then shows what it
+should. So a kernel that came out faster is called without flushes too, and its calls are recorded
+as a CUDA graph and replayed, which takes the host no time. The outputs of such a block were made
+within it, whatever its process says; so no call takes longer than its share of the block.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from kbexp.verdict import Interval
+from kbexp.worker.clocks import Agreement, Clock
+
+HOST_MS = 0.08
+"""What the host may need, beyond what it needs for the reference, to queue one call on a CUDA
+device: honest kernels took up to that. What is done during flushes can hide no more than this."""
+
+REPLAY_MS = 0.02
+"""What a call in a graph may seem to take beyond the figure: a graph of 25 calls is known to some
+0.3 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """Blocks of both sides that were called on a CUDA device without flushes.
+
+    `replayed_ms` is what a call takes in a CUDA graph, where the host needs nothing for it, of the
+    kernel and of the reference; None where calls of either cannot be recorded.
+    """
+
+    kernel: Clock
+    reference: Clock
+    replayed_ms: tuple[float, float] | None = None
+
+    def figures(self) -> dict[str, float]:
+        """Return what a call takes at least, by the judge's clock alone, in ms."""
+        figures = {
+            "bare_ms": min(self.kernel.judged_ms),
+            "bare_reference_ms": min(self.reference.judged_ms),
+        }
+        if self.replayed_ms is not None:
+            figures["replayed_ms"], figures["replayed_reference_ms"] = self.replayed_ms
+        return figures
+
+
+def compare_bare(usual: Agreement, bare: Bare, reference_ms: float) -> Agreement:
+    """Return what the clocks say once blocks without flushes are known.
+
+    With nothing to hide behind, a call takes what it takes, or what the host needs to queue it; the
+    shortest block counts, since the outputs of each were made within it, and what is longer was
+    held up. That is the most that may be charged: what lies around a call by chance in one process
+    is not its work. And work that was done while the cache was flushed, or in its place, comes to
+    light, but for `HOST_MS`: as much the host may need beyond what it needs for the reference. In a
+    graph it needs nothing, and no more than `REPLAY_MS` is left open.
+
+    `reference_ms` is what a call of the reference takes behind a flush.
+    """
+    call_ms = min(bare.kernel.judged_ms)
+    beside_ms = max(0.0, min(bare.reference.beside_ms))
+    around_ms = max(beside_ms, min(bare.reference.judged_ms) - reference_ms)
+    alone_ms, open_ms = math.inf, HOST_MS
+    if bare.replayed_ms is not None:
+        kernel_ms, replayed_reference_ms = bare.replayed_ms
+        alone_ms = kernel_ms - max(0.0, replayed_reference_ms - reference_ms)
+        open_ms = REPLAY_MS
+    most_ms = max(0.0, min(call_ms - beside_ms, alone_ms) - usual.reported_ms)
+    least_ms = max(0.0, min(call_ms - around_ms, alone_ms) - usual.reported_ms - open_ms)
+    figure = usual.unreported
+    between = [min(max(ms, least_ms), most_ms) for ms in (figure.value, figure.low, figure.high)]
+    return replace(usual, unreported=Interval(*between))

@@ -44,6 +44,9 @@ With 30 pairs the clock around blocks of 25 short calls is known to some 0.003 m
 BARE_PAIRS = 6
 """Pairs of blocks without flushes, before a kernel is called faster on a CUDA device."""
 
+REPLAY_LIMIT_S = 20.0
+"""For recording and replaying a graph of a block's calls; a kernel may hang in it."""
+
 MORE_FLUSHES = 4
 """Flushes before a call where one does not hide what the host needs to queue it."""
 
@@ -121,7 +124,8 @@ class Judgement:
     def _load(self, kernel: str, task: str) -> None:
         """Have both runners construct their modules."""
         slots = slots_for(self._layout, self._settings.max_calls + 2, self._device)
-        modules = ((self._kernel, kernel, "ModelNew"), (self._baseline, task, "Model"))
+        modules = [(self._kernel, kernel, "ModelNew"), (self._baseline, task, "Model")]
+        self._random.shuffle(modules)  # What comes first may lie better in memory.
         for side, source, name in modules:
             side.enter(Phase.LOAD, self._settings.run_timeout_s)
             trusted = side is self._baseline
@@ -270,6 +274,8 @@ class Judgement:
         self._caller.flushes = flushes
         sides = self._kernel, self._baseline
         bare = Bare(self._kernel.clock, self._baseline.clock)
+        for side in sides:
+            side.enter(Phase.TIMING, min(REPLAY_LIMIT_S, self._settings.run_timeout_s))
         # The last that is asked of it: what cannot be recorded may end the kernel's process.
         with contextlib.suppress(Stop):
             kernel_ms, reference_ms = (self._caller.replayed_ms(side, calls) for side in sides)

@@ -42,7 +42,7 @@ FEWEST_PAIRS = 6
 """With fewer pairs no distribution-free 95 % interval of a median exists."""
 
 
-RESOLUTION = {"cpu": 0.03, "cuda": 0.003}
+RESOLUTION = {"cpu": 0.1, "cuda": 0.003}
 """The share by which an interval of a speedup is widened at both ends.
 
 Two processes of one kernel lie differently in memory and caches, so that their speeds differ by

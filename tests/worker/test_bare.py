@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kbexp.verdict import Interval
-from kbexp.worker.bare import HOST_MS, REPLAY_MS, Bare, compare_bare
+from kbexp.worker.bare import HOST_MS, REPLAYED_BLOCK_MS, Bare, compare_bare
 from kbexp.worker.clocks import Agreement, Clock
 
 
@@ -20,7 +20,7 @@ def bare(usual: Agreement, judged_ms: float, **more: float) -> Agreement:
             side.add(call_ms, call_ms + 0.05 * (index % 3))
             side.beside_ms.append(0.1 + 0.05 * (index % 3))
     replayed = (more["replayed"], 0.35) if "replayed" in more else None
-    return compare_bare(usual, Bare(*sides, replayed), reference_ms=0.3)
+    return compare_bare(usual, Bare(*sides, 25, replayed), reference_ms=0.3)
 
 
 def test_work_in_the_place_of_a_flush_is_charged() -> None:
@@ -34,7 +34,7 @@ def test_what_the_host_needs_to_queue_a_short_call_is_not() -> None:
     assert bare(Agreement(0.05), 0.05 + 0.1 + 0.3).charged.value > 0.2
     assert bare(Agreement(0.05), 0.05 + 0.1 + 0.3, replayed=0.11).charged.value == 0.0
     assert bare(Agreement(0.05), 0.05 + 0.1 + 0.3, replayed=0.4).charged.value == pytest.approx(
-        0.3 - REPLAY_MS
+        0.3 - REPLAYED_BLOCK_MS
     )
     # The reference's host is slow too: 0.2 ms for what takes 0.1 ms.
     assert bare(Agreement(0.05), 0.05 + 0.1 + 0.2, beside=0.6).charged.value == 0.0

@@ -19,21 +19,23 @@ HOST_MS = 0.08
 """What the host may need, beyond what it needs for the reference, to queue one call on a CUDA
 device: honest kernels took up to that. What is done during flushes can hide no more than this."""
 
-REPLAY_MS = 0.02
-"""What a call in a graph may seem to take beyond the figure: a graph of 25 calls is known to some
-0.3 ms."""
+REPLAYED_BLOCK_MS = 0.5
+"""What a graph may seem to take beyond its calls' figures, of 25 calls 0.02 ms each: one is known
+to some 0.3 ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bare:
     """Blocks of both sides that were called on a CUDA device without flushes.
 
-    `replayed_ms` is what a call takes in a CUDA graph, where the host needs nothing for it, of the
-    kernel and of the reference; None where calls of either cannot be recorded.
+    A block has so many `calls`. `replayed_ms` is what a call takes in a CUDA graph, where the host
+    needs nothing for it, of the kernel and of the reference; None where calls of either cannot be
+    recorded.
     """
 
     kernel: Clock
     reference: Clock
+    calls: int
     replayed_ms: tuple[float, float] | None = None
 
     def figures(self) -> dict[str, float]:
@@ -55,7 +57,7 @@ def compare_bare(usual: Agreement, bare: Bare, reference_ms: float) -> Agreement
     held up. That is the most that may be charged: what lies around a call by chance in one process
     is not its work. And work that was done while the cache was flushed, or in its place, comes to
     light, but for `HOST_MS`: as much the host may need beyond what it needs for the reference. In a
-    graph it needs nothing, and no more than `REPLAY_MS` is left open.
+    graph it needs nothing, and no more than a call's share of `REPLAYED_BLOCK_MS` is left open.
 
     `reference_ms` is what a call of the reference takes behind a flush.
     """
@@ -66,7 +68,7 @@ def compare_bare(usual: Agreement, bare: Bare, reference_ms: float) -> Agreement
     if bare.replayed_ms is not None:
         kernel_ms, replayed_reference_ms = bare.replayed_ms
         alone_ms = kernel_ms - max(0.0, replayed_reference_ms - reference_ms)
-        open_ms = REPLAY_MS
+        open_ms = REPLAYED_BLOCK_MS / bare.calls
     most_ms = max(0.0, min(call_ms - beside_ms, alone_ms) - usual.reported_ms)
     least_ms = max(0.0, min(call_ms - around_ms, alone_ms) - usual.reported_ms - open_ms)
     figure = usual.unreported

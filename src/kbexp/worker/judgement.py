@@ -13,7 +13,14 @@ from dataclasses import replace
 from kbexp.config import EvaluatorConfig, Profile
 from kbexp.verdict import Phase, ProfileRow, Status
 from kbexp.worker.bare import Bare, compare_bare
-from kbexp.worker.calling import CHECKED_SHARE, FLUSH_BYTES, Block, Caller, flush_time_ms
+from kbexp.worker.calling import (
+    BARE_LOOKS,
+    CHECKED_SHARE,
+    FLUSH_BYTES,
+    Block,
+    Caller,
+    flush_time_ms,
+)
 from kbexp.worker.clocks import CHARGED_SHARE, Agreement, Clock, compare_clocks
 from kbexp.worker.conditions import Conditions
 from kbexp.worker.examination import Examination
@@ -165,14 +172,18 @@ class Judgement:
             trial = varied_trial(self._problem, kind, self._random)
             if trial is not None:
                 self._caller.on_trials([trial])
-        self._kernel.enter(Phase.TIMING, self._settings.run_timeout_s)
+
+    def _enter_timing(self) -> None:
+        """Give both sides the time that a part of the measuring may take."""
+        settings = self._settings
+        limit_s = settings.run_timeout_s + UNCLEAR_TIME * settings.timing_s + settings.energy_s
+        for side in (self._kernel, self._baseline):
+            side.enter(Phase.TIMING, limit_s)
 
     def _time(self, kernel_ns: int) -> Outcome:
         """Alternate blocks of kernel and reference until the figures are good enough."""
         settings = self._settings
-        for side in (self._kernel, self._baseline):
-            limit_s = settings.run_timeout_s + settings.timing_s + settings.energy_s
-            side.enter(Phase.TIMING, limit_s)
+        self._enter_timing()
         calls = self._settle_calls(kernel_ns)
         resolution = RESOLUTION[self._device.partition(":")[0]]
         watch = Stopwatch(settings, self._random.getrandbits(32), resolution)
@@ -181,19 +192,21 @@ class Judgement:
             self._time_pair(watch, calls, check=watch.enough())
         usual = self._kernel.clock, self._baseline.clock
         fresh = Stopwatch(settings, self._random.getrandbits(32), resolution)
-        if watch.surely_faster() and self._caller.can_renew:
+        if watch.seems_faster() and self._caller.can_renew:
+            self._enter_timing()
             # Clocks of their own: among many others, those of six pairs would not show.
             self._kernel.clock, self._baseline.clock = Clock(), Clock()
             while self._renew_more(watch, fresh):
                 self._time_pair(fresh, calls, check=True, renew=True)
         renewed = self._kernel.clock, self._baseline.clock
         self._check_variants()
+        self._enter_timing()
         conditions = self._conditions.end(self._caller.neighbours.contended())
         # What other machines take of the processor comes in bursts, which blocks do not average.
         stolen = float(conditions["steal_share"]) if self._device == "cpu" else 0.0
         self._measure_energy(calls)
         bare = None
-        if watch.surely_faster() and self._device != "cpu":
+        if watch.seems_faster() and self._device != "cpu":
             bare = self._without_flushes(calls)
         agreement = self._agreement(usual, stolen, bare)
         watch.charge(agreement.charged)
@@ -266,21 +279,23 @@ class Judgement:
 
     def _without_flushes(self, calls: int) -> Bare:
         """Have blocks of both sides called without flushes, and both in a graph."""
-        flushes, self._caller.flushes = self._caller.flushes, 0
+        self._enter_timing()
+        flushes, self._caller.flushes, self._caller.looks = self._caller.flushes, 0, BARE_LOOKS
         self._kernel.clock, self._baseline.clock = Clock(), Clock()
         watch = Stopwatch(self._settings, 0)
         for _ in range(BARE_PAIRS):
             self._time_pair(watch, calls)
-        self._caller.flushes = flushes
-        sides = self._kernel, self._baseline
-        bare = Bare(self._kernel.clock, self._baseline.clock)
-        for side in sides:
+        self._caller.flushes, self._caller.looks = flushes, 1
+        bare = Bare(self._kernel.clock, self._baseline.clock, calls)
+        for side in (self._kernel, self._baseline):
             side.enter(Phase.TIMING, min(REPLAY_LIMIT_S, self._settings.run_timeout_s))
         # The last that is asked of it: what cannot be recorded may end the kernel's process.
         with contextlib.suppress(Stop):
-            kernel_ms, reference_ms = (self._caller.replayed_ms(side, calls) for side in sides)
-            if kernel_ms is not None and reference_ms is not None:
-                bare = replace(bare, replayed_ms=(kernel_ms, reference_ms))
+            kernel_ms = self._caller.replayed_ms(self._kernel, calls)
+            if kernel_ms is not None:
+                reference_ms = self._caller.replayed_ms(self._baseline, calls)
+                if reference_ms is not None:
+                    bare = replace(bare, replayed_ms=(kernel_ms, reference_ms))
         return bare
 
     def _waits_for_host(self, pair: dict[Side, Block]) -> bool:
@@ -310,7 +325,7 @@ class Judgement:
         pairs = len(fresh.kernel_ms)
         if pairs < RENEWED_PAIRS:
             return True
-        if pairs >= MOST_RENEWED_PAIRS:
+        if pairs >= MOST_RENEWED_PAIRS or fresh.late(UNCLEAR_TIME):
             return False
         return watch.seems_slower(fresh) or self._clocks_now().unclear
 

@@ -73,8 +73,8 @@ class Runner:
             getattr(module, order["class_name"]), order["init"], order["seed"], self._device
         )
         self._last: Any = None
-        self._strided = False
         self._span_ns = 0
+        self._strided = False
         """True once an output that was handed over did not lie in the order of its elements."""
         self._flush = None
         if self._device.type == "cuda":

@@ -203,8 +203,8 @@ class Worker:
         )
         for end in lent:
             end.close()  # The judge's copy is the only one left: a dead runner is seen at once.
-        limit_s = 3 * settings.run_timeout_s + JUDGE_TIMEOUT_S
-        limit_s += settings.timing_s + settings.energy_s
+        limit_s = 6 * settings.run_timeout_s + JUDGE_TIMEOUT_S
+        limit_s += 8 * settings.timing_s + 4 * settings.energy_s
         limit_s += PROFILE_LIMIT_S if settings.profile != Profile.none else 0.0
         record, _ = wire.receive(judge.channel, limit_s)
         return Outcome.from_record(record)

@@ -33,9 +33,8 @@ def test_what_the_host_needs_to_queue_a_short_call_is_not() -> None:
     # A busy host needs long, but nothing where the calls are in a graph.
     assert bare(Agreement(0.05), 0.05 + 0.1 + 0.3).charged.value > 0.2
     assert bare(Agreement(0.05), 0.05 + 0.1 + 0.3, replayed=0.11).charged.value == 0.0
-    assert bare(Agreement(0.05), 0.05 + 0.1 + 0.3, replayed=0.4).charged.value == pytest.approx(
-        0.3 - REPLAYED_BLOCK_MS
-    )
+    hidden = bare(Agreement(0.05), 0.05 + 0.1 + 0.3, replayed=0.4).charged
+    assert hidden.value == pytest.approx(0.3 - REPLAYED_BLOCK_MS / 25)
     # The reference's host is slow too: 0.2 ms for what takes 0.1 ms.
     assert bare(Agreement(0.05), 0.05 + 0.1 + 0.2, beside=0.6).charged.value == 0.0
 

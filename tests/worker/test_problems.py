@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 from pathlib import Path
 
 import pytest
 import torch
 
-from kbexp.worker.problems import Ahead, new_seed
+from kbexp.worker.problems import Ahead, new_seed, varied_trial
 from kbexp.worker.reference import Reference
 
 TASK = """
@@ -68,3 +70,14 @@ def test_what_fails_meanwhile_is_raised(tmp_path: Path) -> None:
     made.take(1)
     with pytest.raises(RuntimeError, match="no inputs are left"), made.meanwhile():
         pass
+
+
+def test_inputs_that_the_reference_has_no_answer_to_are_not_tried(tmp_path: Path) -> None:
+    # Of what is negated there is no root; of what is three times as large there is.
+    source = TASK.replace("torch.relu(x)", "x.sqrt()").replace("torch.randn", "torch.rand")
+    problem = Reference(source, "cpu", str(tmp_path)).problem(itertools.repeat(1), 2)
+    chance = random.Random(0)
+    assert varied_trial(problem, "negated", chance) is None
+    scaled = varied_trial(problem, "scaled", chance)
+    assert scaled is not None
+    assert torch.equal(scaled.expected[0], scaled.inputs[0].sqrt())

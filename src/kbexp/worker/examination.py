@@ -15,7 +15,7 @@ from kbexp.worker.arena import Layout
 from kbexp.worker.effortless import effortless, passes
 from kbexp.worker.tolerance import relative_error, tolerance_of
 from kbexp.worker.tree import output_tensors, unflatten
-from kbexp.worker.variants import KINDS, vary
+from kbexp.worker.variants import KINDS, defined, vary
 
 if TYPE_CHECKING:
     import torch
@@ -146,18 +146,12 @@ def _reliable(
     shares: list[float | None],
 ) -> list[torch.Tensor] | None:
     """Return the reference's answers to varied inputs if they are defined, and exact enough."""
-    import torch
-
     try:
         answers = problem.answers([tensor.clone() for tensor in inputs])
     except Exception:  # such as an index made from a value
         return None
-    for answer, before in zip(answers, plain, strict=True):
-        # A sum is finite only where every element is.
-        if not bool(torch.isfinite(answer.sum()).item()):
-            lost = torch.isfinite(before) & ~torch.isfinite(answer)
-            if bool(lost.any().item()):
-                return None
+    if not defined(answers, plain):
+        return None
     errors = _errors(problem, precise, inputs, answers)
     exact = all(
         error is None or share is None or ERROR_FACTOR * error <= share

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from kbexp.worker.examination import Examination
 from kbexp.worker.memory import trials_for
 from kbexp.worker.reference import Problem, Reference, Trial
-from kbexp.worker.variants import vary
+from kbexp.worker.variants import defined, vary
 
 
 def new_seed() -> int:
@@ -86,8 +86,13 @@ class Ahead:
 
 
 def varied_trial(problem: Problem, kind: str, chance: random.Random) -> Trial | None:
-    """Return a trial of varied inputs, and the answers to them; None where nothing would vary."""
-    inputs = vary(kind, chance.choice(problem.trials).inputs)
+    """Return a trial of varied inputs, and the answers to them.
+
+    None where nothing would vary, or where the reference has no answer to these.
+    """
+    base = chance.choice(problem.trials)
+    inputs = vary(kind, base.inputs)
     if inputs is None:
         return None
-    return Trial(inputs, problem.answers([tensor.clone() for tensor in inputs]))
+    answers = problem.answers([tensor.clone() for tensor in inputs])
+    return Trial(inputs, answers) if defined(answers, base.expected) else None

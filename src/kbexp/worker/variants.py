@@ -40,6 +40,19 @@ def vary(kind: str, inputs: list[torch.Tensor]) -> list[torch.Tensor] | None:
     return varied if changed else None
 
 
+def defined(answers: list[torch.Tensor], plain: list[torch.Tensor]) -> bool:
+    """Return whether answers to varied inputs are finite wherever those to the inputs were."""
+    import torch
+
+    for answer, before in zip(answers, plain, strict=True):
+        # A sum is finite only where every element is.
+        if not bool(torch.isfinite(answer.sum()).item()):
+            lost = torch.isfinite(before) & ~torch.isfinite(answer)
+            if bool(lost.any().item()):
+                return False
+    return True
+
+
 SAMPLE = 4096
 FEW_VALUES = 16
 

@@ -331,8 +331,6 @@ def test_parts_of_inputs_and_named_tuples_are_outputs_like_others(
     copy = Kernel(source.replace("class Model(", "class ModelNew("))
     verdict = worker.evaluate(Task("views", source), copy)
     assert verdict.status is Status.CORRECT, verdict.reasons
-    # Handing over a part of the inputs is no late work: it is not charged as a whole.
-    assert verdict.metrics["unreported_ms"] < 5 * verdict.reference_ms.value + 1
 
 
 def test_one_buffer_for_all_outputs_is_honest(worker: Worker, task: Task) -> None:

@@ -58,9 +58,9 @@ def judge_files(composed: DictConfig, given: Sequence[str] = (), out: TextIO = s
             for path, name, future in futures:
                 verdict = future.result()
                 record = {"file": str(path), "kernel": name, **about, **verdict.to_record()}
+                written += 1  # Before others can read of it.
                 out.write(json.dumps(plain(record), allow_nan=False) + "\n")
                 out.flush()
-                written += 1
                 if out.isatty():
                     _say(in_words(name, verdict))
             if evaluator.billed_usd is not None:

@@ -41,7 +41,8 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker = Worker(arguments.device, EvaluatorConfig(**json.loads(arguments.settings)))
     requests: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=watch, args=(worker, requests), daemon=True).start()
+    ending = threading.Event()
+    threading.Thread(target=watch, args=(worker, requests, ending), daemon=True).start()
     try:
         worker.start()
         say(answers, {"ready": {"isolation": worker.isolation}})
@@ -54,12 +55,19 @@ def main() -> int:
     except BrokenPipeError:
         worker.abandon()
         return 0
+    except Exception:
+        if not ending.is_set():
+            raise
+        # What is dropped in its middle may fail in any way: `watch` ends this process.
+        threading.Event().wait()
+        return 0
 
 
-def watch(worker: Worker, requests: queue.Queue[str]) -> None:
+def watch(worker: Worker, requests: queue.Queue[str], ending: threading.Event) -> None:
     """Take requests in; at the end of the input, drop what is being judged and end at once."""
     for line in sys.stdin:
         requests.put(line)
+    ending.set()
     worker.abandon()
     os._exit(0)
 

@@ -97,6 +97,24 @@ def best_score(summary: RunSummary) -> float:
     return winner.score if winner else 0.0
 
 
+def check_settings(config: RunConfig) -> None:
+    """Raise KbexpError for what cannot be meant or had, before anything is written or paid for."""
+    from kbexp.proposals.device import allowed_languages, device_facts
+    from kbexp.search import validate
+
+    check_key(config.llm)
+    check_models(config)
+    if not replays(config.llm):
+        check_servers(config.llm)
+    check_evaluator_settings(config.evaluator)
+    check_confirm(config.confirm)
+    check_money(config)
+    check_baselines(config.baselines)
+    validate(config.algorithm, config.search)
+    check_metric(config.metric, config.gpu, config.evaluator)
+    allowed_languages(config.llm.language, device_facts(config.gpu))
+
+
 class Run:
     """The live state of one run: its folder, logbook, proposer and evaluator."""
 
@@ -131,22 +149,11 @@ class Run:
     def search(self) -> Outcome:
         """Check, start everything, search; what came is in the journal whatever happens."""
         from kbexp.evaluation import open_evaluator
-        from kbexp.proposals.device import allowed_languages, device_facts
-        from kbexp.search import RunState, validate
+        from kbexp.search import RunState
         from kbexp.tasks.load import load
 
         config, logbook = self._config, self.logbook
-        check_key(config.llm)
-        check_models(config)
-        if not replays(config.llm):
-            check_servers(config.llm)
-        check_evaluator_settings(config.evaluator)
-        check_confirm(config.confirm)
-        check_money(config)
-        check_baselines(config.baselines)
-        validate(config.algorithm, config.search)
-        check_metric(config.metric, config.gpu, config.evaluator)
-        allowed_languages(config.llm.language, device_facts(config.gpu))
+        check_settings(config)
         chosen = trackers(config.logger, self._info)
         console = console_of(chosen)
         logbook.shown = console is not None

@@ -89,7 +89,7 @@ class Logbook:
             self._write_bill(event)
             self._keep(event)
         if (words := self._forecast.after(event)) is not None:
-            self.say(words)
+            self._say(words)
 
     def commit(self) -> None:
         """Return once all that was written would survive a crash."""
@@ -112,10 +112,9 @@ class Logbook:
 
     def say_forecast(self) -> None:
         """Say how much the run is going to be."""
-        self.say(self._forecast.sentence())
+        self._say(self._forecast.sentence())
 
-    def say(self, words: str) -> None:
-        """Tell whoever watches, beside what the program prints as its result."""
+    def _say(self, words: str) -> None:
         print(words, file=sys.stderr, flush=True)
 
     def _write_bill(self, before: Event | None = None) -> None:

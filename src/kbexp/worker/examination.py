@@ -61,7 +61,7 @@ def examine(problem: Problem, layout: Layout) -> Examination:
         if base is not None and error is not None:
             shares[index] = min(max(base, ERROR_FACTOR * error), WIDEST * base)
     faults = effortless(trial.inputs, trial.expected, shares)
-    lasting = _unsteady(problem, trial.inputs, trial.expected, shares)
+    lasting, aliases = _called_again(problem, shares)
     for kind in KINDS:
         if time.monotonic() - started > TIME_S:
             break
@@ -74,30 +74,27 @@ def examine(problem: Problem, layout: Layout) -> Examination:
             # What passes on the task's own inputs alone is found out on varied ones.
             still = effortless(inputs, answers, shares) if faults else []
             faults = [fault for fault in faults if fault in still]
-    aliases = _aliases(problem, [tensor.clone() for tensor in trial.inputs])
     return Examination(layout, tuple(shares), tuple(kinds), (*faults, *lasting), aliases)
 
 
-def _aliases(problem: Problem, inputs: list[torch.Tensor]) -> bool:
-    memory = {tensor.untyped_storage().data_ptr() for tensor in inputs}
-    return any(out.untyped_storage().data_ptr() in memory for out in problem.outputs(inputs))
+def _called_again(problem: Problem, shares: list[float | None]) -> tuple[list[str], bool]:
+    """Call the reference once more on the first inputs.
 
-
-def _unsteady(
-    problem: Problem,
-    inputs: list[torch.Tensor],
-    answers: list[torch.Tensor],
-    shares: list[float | None],
-) -> list[str]:
-    """Return why answers cannot be compared with the reference's, in short words."""
+    Return why its answers cannot be compared with, in short words, and whether they lie in the
+    memory of the inputs.
+    """
     import torch
 
-    if not all(bool(torch.isfinite(answer).all().item()) for answer in answers):
-        return ["the reference's output holds NaN or infinities"]
-    again = problem.answers([tensor.clone() for tensor in inputs])
-    if not passes(again, answers, shares):
-        return ["the reference answers differently when it is called again"]
-    return []
+    trial = problem.trials[0]
+    inputs = [tensor.clone() for tensor in trial.inputs]
+    again = [answer.detach() for answer in problem.outputs(inputs)]
+    memory = {tensor.untyped_storage().data_ptr() for tensor in inputs}
+    aliases = any(answer.untyped_storage().data_ptr() in memory for answer in again)
+    if not all(bool(torch.isfinite(answer).all().item()) for answer in trial.expected):
+        return ["the reference's output holds NaN or infinities"], aliases
+    if not passes(again, trial.expected, shares):
+        return ["the reference answers differently when it is called again"], aliases
+    return [], aliases
 
 
 def _in_double(problem: Problem) -> object | None:

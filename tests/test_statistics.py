@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kbexp.statistics import median_interval, order_interval, quotient, ratio_interval
+from kbexp.statistics import median_interval, middle, order_interval, quotient, ratio_interval
 from kbexp.verdict import Interval
 
 POSITIVE = st.floats(1e-6, 1e6)
@@ -17,7 +17,24 @@ POSITIVE = st.floats(1e-6, 1e6)
 def test_the_median_lies_in_its_interval(values: list[float]) -> None:
     interval = median_interval(values, np.random.default_rng(0))
     assert min(values) <= interval.low <= interval.value <= interval.high <= max(values)
-    assert interval.value == pytest.approx(float(np.median(values)))
+    assert interval.value == pytest.approx(middle(np.array(values), larger=True))
+
+
+@given(st.lists(POSITIVE, min_size=1, max_size=60))
+def test_a_middle_is_the_median_or_one_of_the_values(values: list[float]) -> None:
+    smaller, larger = middle(np.array(values)), middle(np.array(values), larger=True)
+    if smaller == larger:
+        assert smaller == pytest.approx(float(np.median(values)))
+    else:
+        assert {smaller, larger} <= set(values)
+        assert smaller < float(np.median(values)) < larger
+
+
+def test_a_mean_of_two_kinds_is_no_figure() -> None:
+    for others, smaller, larger in [(2, 200.0, 200.0), (3, 0.5, 200.0), (4, 0.5, 0.5)]:
+        values = np.array([200.0] * 3 + [0.5] * others)
+        assert (middle(values), middle(values, larger=True)) == (smaller, larger)
+    assert middle(np.array([1.0, 1.02])) == middle(np.array([1.0, 1.02]), larger=True) == 1.01
 
 
 @given(st.lists(st.tuples(POSITIVE, POSITIVE), min_size=1, max_size=40))

@@ -174,7 +174,9 @@ def compare_clocks(
     least that a flush before a call takes; `stolen` is the share of the processor that other
     machines took: with it, clocks differ by more.
     """
-    reported_ms = statistics.median(kernel.reported_ms)
+    # The lower of two in the middle, where `_beyond` takes the higher: so that what is reported and
+    # what is not are of the same blocks, where these are of two kinds.
+    reported_ms = statistics.median_low(kernel.reported_ms)
     given_ms = [0.0] * len(kernel.given_ms) if kernel.whole else reference.given_ms
     around = _beyond(kernel.around_ms(), reference.around_ms())
     giving = _beyond(kernel.given_ms, given_ms)
@@ -212,7 +214,7 @@ def _unreported_of_seen(kernel: Clock, reference: Clock) -> Interval:
     beside_ms = statistics.median(reference.handed_ms) - statistics.median(reference.reported_ms)
     if kernel.whole:
         beside_ms -= statistics.median(reference.given_ms)
-    expected_ms = statistics.median(kernel.reported_ms) + max(0.0, beside_ms)
+    expected_ms = statistics.median_low(kernel.reported_ms) + max(0.0, beside_ms)
     return _beyond(kernel.handed_ms, [expected_ms] * len(kernel.handed_ms))
 
 

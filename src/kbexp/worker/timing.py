@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kbexp.config import EvaluatorConfig
-from kbexp.statistics import median_interval, order_interval, ratio_interval
+from kbexp.statistics import median_interval, middle, order_interval, ratio_interval
 from kbexp.verdict import Interval
 
 DROPPED_SHARE = 0.2
@@ -125,8 +125,7 @@ class Stopwatch:
 
         By a tenth at least, which caches and threads can explain.
         """
-        ratio = float(np.median(other._ratios()))
-        return ratio < (1 - SLOWER_SHARE) * float(np.median(self._ratios()))
+        return middle(other._ratios()) < (1 - SLOWER_SHARE) * middle(self._ratios())
 
     def widen(self, share: float) -> None:
         """Move the ends of the speedup's interval out by so much more."""
@@ -149,7 +148,7 @@ class Stopwatch:
 
     def _speedup(self, generator: np.random.Generator) -> Interval:
         measured = ratio_interval(self.reference_ms, self.kernel_ms, generator)
-        kernel_ms = statistics.median(self.kernel_ms)
+        kernel_ms = middle(np.array(self.kernel_ms), larger=True)
         # A charge moves all blocks alike: by it the ratio's ends move as its middle does.
         low = measured.low * kernel_ms / (kernel_ms + self.more_ms)
         high = measured.high * kernel_ms / max(kernel_ms - self.less_ms, SMALLEST_MS)

@@ -71,7 +71,7 @@ def test_held_and_let_go(counting: tuple[int, mmap.mmap]) -> None:
 def test_what_wakes_while_it_is_held_stops_again(counting: tuple[int, mmap.mmap]) -> None:
     child, shared = counting
     ours, theirs = socket.socketpair()
-    grip = Grip(theirs, lambda number: os.kill(child, number), lambda: None)
+    grip = Grip(theirs, lambda number: os.kill(child, number), lambda stop: None)
     ended = threading.Event()
 
     def attend() -> None:
@@ -108,7 +108,7 @@ def test_a_system_call_that_no_signal_stops_is_waited_for() -> None:
             signal.pause()
     os.read(read_end, 3)
     os.kill(child, signal.SIGSTOP)
-    await_stopped(lambda: [child])
+    await_stopped(lambda: None, lambda: [child])
     try:
         state = Path(f"/proc/{child}/stat").read_text(encoding="utf-8")
         assert state.rpartition(")")[2].split()[0] == "T"
@@ -117,6 +117,27 @@ def test_a_system_call_that_no_signal_stops_is_waited_for() -> None:
         os.waitpid(child, 0)
         os.close(read_end)
         os.close(write_end)
+
+
+def test_what_wakes_while_another_is_waited_for_stops_again(
+    counting: tuple[int, mmap.mmap],
+) -> None:
+    child, shared = counting
+    looks = 0
+
+    def processes() -> list[int]:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            os.kill(child, signal.SIGCONT)  # As a call that outlasts the signal may do at its end.
+        return [child]
+
+    assert moves(shared, 30)
+    os.kill(child, signal.SIGSTOP)
+    await_stopped(lambda: os.kill(child, signal.SIGSTOP), processes)
+    state = Path(f"/proc/{child}/stat").read_text(encoding="utf-8")
+    assert state.rpartition(")")[2].split()[0] == "T"
+    os.kill(child, signal.SIGCONT)
 
 
 def test_nobody_left_to_hold() -> None:

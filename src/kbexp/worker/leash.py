@@ -90,11 +90,14 @@ def others() -> list[int]:
     ]
 
 
-def await_stopped(processes: Callable[[], Iterable[int]] = others) -> None:
-    """Wait until no thread of these processes runs.
+def await_stopped(
+    stop: Callable[[], None], processes: Callable[[], Iterable[int]] = others
+) -> None:
+    """Wait until no thread of these processes runs, and `stop` them again until then.
 
     A signal stops a thread only when it leaves the system: a call that fills a gigabyte with zeros
-    ends first. Whoever waits for this has a limit of time.
+    ends first. What such a call wakes at its end would run for as long as it likes. Whoever waits
+    for this has a limit of time.
     """
     waiting_until = time.monotonic() + WAITING_S
     while states := _states(processes()) - STOPPED:
@@ -102,6 +105,7 @@ def await_stopped(processes: Callable[[], Iterable[int]] = others) -> None:
         if states == {WAITING} and time.monotonic() > waiting_until:
             return
         time.sleep(LOOK_S)
+        stop()
 
 
 def _states(processes: Iterable[int]) -> set[bytes]:
@@ -121,14 +125,14 @@ class Grip:
 
     Linux itself wakes stopped processes at times (those of a process group that is orphaned), so
     while they are to be held they are stopped again every `HOLD_AGAIN_S`. `at_rest` returns once
-    they have stopped.
+    they have stopped, and is given what stops them again.
     """
 
     def __init__(
         self,
         channel: socket.socket,
         send: Callable[[signal.Signals], None],
-        at_rest: Callable[[], None] = await_stopped,
+        at_rest: Callable[[Callable[[], None]], None] = await_stopped,
     ) -> None:
         self._channel = channel
         self._deliver = send
@@ -144,14 +148,17 @@ class Grip:
                 self._poll.unregister(self._channel)
                 self._holds = False
         elif self._holds:
-            with contextlib.suppress(ProcessLookupError):
-                self._deliver(signal.SIGSTOP)
+            self._stop()
 
     def _send(self, number: signal.Signals) -> None:
         self._holds = number == signal.SIGSTOP
         self._deliver(number)
         if self._holds:
-            self._at_rest()
+            self._at_rest(self._stop)
+
+    def _stop(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._deliver(signal.SIGSTOP)
 
 
 def obey(channel: socket.socket, send: Callable[[signal.Signals], None]) -> bool:

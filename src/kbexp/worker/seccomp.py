@@ -27,12 +27,12 @@ _REFUSED = {
         321, 298, 323, 248, 249, 250,  # bpf, perf_event_open, userfaultfd, keys
         425, 426, 427,  # io_uring
         237, 256, 279, 450,  # mbind, migrate_pages, move_pages, set_mempolicy_home_node
-        222,  # timer_create, whose timers send any signal
+        222, 244,  # timer_create and mq_notify: timers and messages that send any signal
     ),
     "aarch64": (
         117, 270, 271, 40, 39, 41, 51, 97, 268, 428, 429, 430, 431, 432, 433, 442, 264, 265, 89,
         224, 225, 142, 60, 105, 106, 273, 104, 294, 280, 241, 282, 217, 218, 219, 425, 426, 427,
-        235, 238, 239, 450, 107,
+        235, 238, 239, 450, 107, 184,
     ),
 }  # fmt: skip
 _CONTINUING = {

@@ -48,9 +48,9 @@ REPLAYS = 10
 which of five still varied by 0.006 ms a call."""
 
 HOLD_NS = 2_000_000
-"""What holding a runner may take before its output is copied: what it takes longer counts as a wait
-for the output. On two cores, honest ones were at rest within 0.2 to 1.4 ms, the reference as well
-as the kernel."""
+"""What holding a runner may take, before its output is copied or after: what it takes longer counts
+as a wait for the output. On two cores, honest ones were at rest within 0.2 to 1.4 ms, the reference
+as well as the kernel."""
 
 FLUSHES_TIMED = 5
 
@@ -226,12 +226,11 @@ class Caller:
                 self._arena(side).poison(slot)
         self._lending.settle()
         side.let_go()
-        block = (
-            self._call_each(side, slots, chosen)
-            if self._device == "cpu"
-            else self._call_all(side, slots)
-        )
-        given = self._given(side, chosen) if side is self._kernel else {}
+        if self._device == "cpu":
+            block, given = self._call_each(side, slots, chosen)
+        else:
+            block = self._call_all(side, slots)
+            given = self._given(side, chosen) if side is self._kernel else {}
         side.hold()
         self.neighbours.look()
         for slot in chosen:
@@ -248,12 +247,13 @@ class Caller:
     def _given(self, side: Side, chosen: set[int]) -> dict[int, list[torch.Tensor]]:
         """Return what stands in slots' outputs now.
 
-        On a CUDA device in copies: a held process runs no more, but what it has queued there does.
+        In copies: on a CUDA device a held process runs no more, but what it has queued there does;
+        on a CPU it goes on to the next call.
         """
-        given = {slot: self._arena(side).outputs(slot) for slot in chosen}
-        if self._device != "cpu":
-            given = {slot: [place.clone() for place in places] for slot, places in given.items()}
-            self._lending.settle()
+        given = {
+            slot: [place.clone() for place in self._arena(side).outputs(slot)] for slot in chosen
+        }
+        self._lending.settle()
         return given
 
     def _call_all(self, side: Side, slots: list[int]) -> Block:
@@ -266,10 +266,17 @@ class Caller:
         side.clock.beside_ms.append((taken_ns - report.span_ns) / len(slots) / 1e6)
         return Block(list(report.times_ns), taken_ns)
 
-    def _call_each(self, side: Side, slots: list[int], chosen: set[int]) -> Block:
-        """Order call after call, so that only the outputs that are looked at are copied."""
+    def _call_each(
+        self, side: Side, slots: list[int], chosen: set[int]
+    ) -> tuple[Block, dict[int, list[torch.Tensor]]]:
+        """Order call after call, so that only the outputs that are looked at are copied.
+
+        Returns the kernel's with the block, as each stood when it was said to be there.
+        """
         block, judged_ns = Block([], 0), []
+        given: dict[int, list[torch.Tensor]] = {}
         for slot in slots:
+            side.let_go()
             begun = time.perf_counter_ns()
             side.tell({"call": slot})
             times = side.expect(Kind.CALLED, 1, self._examined.layout.outputs).times_ns
@@ -277,16 +284,21 @@ class Caller:
             block += Block(list(times), judged_ns[-1])
             if slot in chosen:
                 self._take(side, slot, longest_mean(judged_ns))
-        return block
+                if side is self._kernel:
+                    given |= self._given(side, {slot})
+        return block, given
 
     def _take(self, side: Side, slot: int, judged_ns: float) -> None:
-        """Have the output of the last call, which was reported so, copied into its slot."""
+        """Have the output of the last call, which was reported so, copied into its slot.
+
+        The runner is held when this returns: what is not there by then is not there.
+        """
         # What stood there is overwritten only now, when the runner knows anyway that this output
         # is looked at, and while nothing of it can run. So are some elements of the inputs: work
         # that is done only now goes wrong. What keeps it from being held may be that work.
         begun = time.perf_counter_ns()
         side.hold()
-        held_ns = max(0, time.perf_counter_ns() - begun - HOLD_NS)
+        held_ns = time.perf_counter_ns() - begun
         if side.phase is Phase.TIMING:
             if side is self._kernel and self.late:
                 side.clock.whole |= not self._made_in_place(slot)
@@ -297,8 +309,11 @@ class Caller:
         begun = time.perf_counter_ns()
         side.tell({"give": slot})
         side.clock.strided |= side.expect(Kind.COPIED).strided
+        copied = time.perf_counter_ns()
+        side.hold()
         if side.phase is Phase.TIMING:
-            given_ns = held_ns + time.perf_counter_ns() - begun
+            longest_ns = max(held_ns, time.perf_counter_ns() - copied)
+            given_ns = copied - begun + max(0, longest_ns - HOLD_NS)
             side.clock.hand(judged_ns / 1e6, given_ns / 1e6)
 
     def _expected(self, slot: int) -> list[torch.Tensor]:

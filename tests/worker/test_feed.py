@@ -60,7 +60,8 @@ def test_freshening_changes_something_and_renewing_everything() -> None:
     assert all(bool((a != b).any()) for a, b in zip(before, arena.inputs(0), strict=True))
     feed.renew(0)
     after = arena.inputs(0)
-    assert (before[0] != after[0]).float().mean() > 0.99
+    # 64 elements of 4096 are changed, which may be to what stood there before.
+    assert (before[0] != after[0]).float().mean() > 0.98
     # In so small a tensor a fifth of the elements is then changed to values that stood before.
     assert (before[1] != after[1]).float().mean() > 0.7
     # A mixture keeps what may be promised: the interval from 0 to 1, indices, masks.
@@ -118,13 +119,23 @@ def test_what_cannot_be_mixed_is_renewed_by_the_generator() -> None:
     assert all((one != other).float().mean() > 0.7 for one, other in itertools.pairwise(seen))
 
 
+def test_every_change_changes_something() -> None:
+    trials = [trial(1), trial(2), trial(3)]
+    feed, arena = fed(trials)
+    for number in range(60):
+        feed.fill(0, trials[number % 3])
+        feed.freshen(0)
+        assert not torch.equal(arena.inputs(0)[0], trials[number % 3].inputs[0])
+
+
 def test_a_spoilt_slot_is_known_to_be_so_once_it_is_settled() -> None:
     feed, arena = fed([trial(1), trial(2)])
-    feed.freshen(0)
-    before = [tensor.clone() for tensor in feed.content(0).inputs()]
-    feed.spoil(0)
-    assert all(torch.equal(a, b) for a, b in zip(before, feed.content(0).inputs(), strict=True))
-    assert not torch.equal(before[0], arena.inputs(0)[0])
-    assert feed.settle(0)
-    assert stands(feed, arena, 0)
-    assert not feed.settle(0)
+    for _ in range(30):
+        feed.freshen(0)
+        before = [tensor.clone() for tensor in feed.content(0).inputs()]
+        feed.spoil(0)
+        assert all(torch.equal(a, b) for a, b in zip(before, feed.content(0).inputs(), strict=True))
+        assert not torch.equal(before[0], arena.inputs(0)[0])
+        assert feed.settle(0) is not None
+        assert stands(feed, arena, 0)
+        assert feed.settle(0) is None

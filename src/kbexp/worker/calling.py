@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kbexp.verdict import Phase, ProfileRow, Status
+from kbexp.worker.answers import Answers
 from kbexp.worker.arena import Arena
 from kbexp.worker.clocks import Neighbours, longest_mean
 from kbexp.worker.examination import Examination
@@ -19,7 +20,6 @@ from kbexp.worker.outcome import Outcome, Stop
 from kbexp.worker.reference import Problem, Trial
 from kbexp.worker.report import Kind
 from kbexp.worker.side import Side
-from kbexp.worker.tolerance import compare, passes
 
 if TYPE_CHECKING:
     import torch
@@ -111,6 +111,7 @@ class Caller:
         self._baseline = baseline
         self._problem = problem
         self._examined = examined
+        self._answers = Answers(problem, examined.shares)
         self._lending = lending
         self._device = device
         self._random = chance
@@ -169,7 +170,10 @@ class Caller:
             side.hold()
             if side is self._baseline:
                 continue
-            if any(self._differences(given[slot], self._expected(slot)) for slot in given):
+            if any(
+                self._answers.differences(given[slot], self._answers.expected(feed.content(slot)))
+                for slot in given
+            ):
                 return None
         return min(taken_ns) / len(slots) / 1e6
 
@@ -312,7 +316,8 @@ class Caller:
         held_ns = time.perf_counter_ns() - begun
         if side.phase is Phase.TIMING:
             if side is self._kernel and self.late:
-                side.clock.whole |= not self._made_in_place(slot)
+                places, content = self._arena(side).inputs(slot), self._feed(side).content(slot)
+                side.clock.whole |= not self._answers.stand_in(places, content)
             elif not self._examined.aliases:
                 self._feed(side).spoil(slot)
         self._arena(side).poison(slot, POISONED_SHARE, self._random.random())
@@ -327,30 +332,12 @@ class Caller:
             given_ns = copied - begun + max(0, longest_ns - HOLD_NS)
             side.clock.hand(judged_ns / 1e6, given_ns / 1e6)
 
-    def _expected(self, slot: int) -> list[torch.Tensor]:
-        """Return the answers to what stood in a slot of the kernel's when it was called."""
-        content = self._feed(self._kernel).content(slot)
-        if content.plain:
-            return content.trial.expected
-        return [output.detach() for output in self._problem.outputs(content.inputs())]
-
-    def _made_in_place(self, slot: int) -> bool:
-        """Return whether the answers already stand in a slot's inputs, after a call on it."""
-        places = self._arena(self._kernel).inputs(slot)
-        return all(
-            any(
-                (place.shape, place.dtype) == (answer.shape, answer.dtype)
-                and passes(place, answer, share)
-                for place in places
-            )
-            for answer, share in zip(self._expected(slot), self._examined.shares, strict=True)
-        )
-
     def _check(self, side: Side, slot: int, given: list[torch.Tensor]) -> None:
         """Compare what the runner left in a slot with the answers to what stood there."""
         feed = self._feed(side)
-        reasons = self._differences(given, self._expected(slot))
-        spoilt = feed.settle(slot)
+        expected = self._answers.expected(feed.content(slot))
+        reasons = self._answers.differences(given, expected)
+        change = feed.settle(slot)
         if not reasons:
             return
         if side.phase is Phase.TIMING:
@@ -360,7 +347,11 @@ class Caller:
                 feed.forget()
                 self.checked -= 1
                 return
-            if spoilt and not self.late:
+            if (
+                change is not None
+                and not self.late
+                and self._answers.only_spoilt(given, expected, change, feed.content(slot))
+            ):
                 # From now on its inputs stay as they are, and all of the time that handing over
                 # takes counts; so this happens once.
                 self.late = True
@@ -368,17 +359,6 @@ class Caller:
                 return
             reasons.insert(0, "a timed call gave a wrong answer after correct ones")
         raise Stop(Outcome(Status.INCORRECT, Phase.CORRECTNESS, tuple(reasons)))
-
-    def _differences(self, given: list[torch.Tensor], expected: list[torch.Tensor]) -> list[str]:
-        """Compare outputs, to which the runner may still write, with the answers."""
-        reasons = []
-        shares = self._examined.shares
-        for number, (place, answer) in enumerate(zip(given, expected, strict=True)):
-            name = "the output" if len(expected) == 1 else f"output {number}"
-            difference = compare(place, answer, name, shares[number])
-            if difference:
-                reasons.append(difference.text)
-        return reasons
 
     def _slots(self, side: Side, most: int) -> list[int]:
         """Return different slots, at random, as many as there are or as are wanted."""

@@ -104,12 +104,18 @@ class Content:
         return tensors
 
 
-def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Return whether two contiguous tensors of one type hold the same, NaN and all."""
+def bits(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a contiguous tensor's elements in a row, as integers, so that NaN equals itself."""
     import torch
 
-    whole = getattr(torch, f"int{8 * one.element_size()}", torch.int64)  # complex128 is two
-    return torch.equal(one.view(-1).view(whole), other.view(-1).view(whole))
+    whole = getattr(torch, f"int{8 * tensor.element_size()}", torch.int64)  # complex128 is two
+    return tensor.view(-1).view(whole)
+
+
+def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    import torch
+
+    return torch.equal(bits(one), bits(other))
 
 
 class Feed:
@@ -166,7 +172,10 @@ class Feed:
         self._contents[slot].changes.append(self._write_change(slot))
 
     def _write_change(self, slot: int) -> Change:
-        change = self._change(self._random.choice(self._trials))
+        # Of another trial than stands there: of the same one it would mostly change nothing.
+        here = self._contents[slot].trial
+        others = [trial for trial in self._trials if trial is not here]
+        change = self._change(self._random.choice(others or self._trials))
         for place, places, values in zip(
             self._arena.inputs(slot), change.places, change.values, strict=True
         ):
@@ -177,12 +186,12 @@ class Feed:
         """Change what stands in a slot after the call on it, until `settle` not in its content."""
         self._spoilt[slot] = self._write_change(slot)
 
-    def settle(self, slot: int) -> bool:
-        """Have a slot's content be what stands there; return whether it was spoilt."""
+    def settle(self, slot: int) -> Change | None:
+        """Have a slot's content be what stands there; return by what it was spoilt."""
         change = self._spoilt.pop(slot, None)
         if change is not None:
             self._contents[slot].changes.append(change)
-        return change is not None
+        return change
 
     def renew(self, slot: int) -> None:
         """Write values into a slot of which none was in any slot before, as far as can be."""

@@ -63,6 +63,15 @@ def passes(actual: torch.Tensor, expected: torch.Tensor, share: float | None) ->
     return not _first_wrong(actual, expected, rule_for(expected, share))
 
 
+def wrong_elements(
+    actual: torch.Tensor, expected: torch.Tensor, share: float | None
+) -> torch.Tensor:
+    """Return, one-dimensional, those elements of `actual` that are wrong."""
+    flat, rule = actual.reshape(-1), rule_for(expected, share)
+    wrong = _wrong(flat, expected.reshape(-1), rule)
+    return flat[:0] if wrong is None else flat[wrong]
+
+
 def _first_wrong(actual: torch.Tensor, expected: torch.Tensor, rule: Rule) -> int:
     """Return how many elements are wrong in the first part that has any; 0 where none is."""
     import torch

@@ -1,0 +1,74 @@
+"""What a kernel should have answered to what it was given, and whether it did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kbexp.worker.feed import Change, Content, bits
+from kbexp.worker.reference import Problem
+from kbexp.worker.tolerance import compare, passes, wrong_elements
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The reference's answers, and the `shares` by which every output may differ from them."""
+
+    problem: Problem
+    shares: tuple[float | None, ...]
+
+    def expected(self, content: Content) -> list[torch.Tensor]:
+        """Return the answers to what a slot held when the kernel was called."""
+        if content.plain:
+            return content.trial.expected
+        return [output.detach() for output in self.problem.outputs(content.inputs())]
+
+    def differences(self, given: list[torch.Tensor], expected: list[torch.Tensor]) -> list[str]:
+        """Say what is wrong with outputs, to which the runner may still write; [] for nothing."""
+        reasons = []
+        for number, (place, answer) in enumerate(zip(given, expected, strict=True)):
+            name = "the output" if len(expected) == 1 else f"output {number}"
+            difference = compare(place, answer, name, self.shares[number])
+            if difference:
+                reasons.append(difference.text)
+        return reasons
+
+    def stand_in(self, places: list[torch.Tensor], content: Content) -> bool:
+        """Return whether all answers already stand in a kernel's inputs, after a call on them."""
+        return all(
+            any(
+                (place.shape, place.dtype) == (answer.shape, answer.dtype)
+                and passes(place, answer, share)
+                for place in places
+            )
+            for answer, share in zip(self.expected(content), self.shares, strict=True)
+        )
+
+    def only_spoilt(
+        self,
+        given: list[torch.Tensor],
+        expected: list[torch.Tensor],
+        change: Change,
+        content: Content,
+    ) -> bool:
+        """Return whether outputs are wrong only since inputs were changed after the call.
+
+        So it is where the kernel hands over a part of its inputs: what is wrong was written there
+        by the `change`. Or it hands the part over as something else, such as its conjugate: then
+        the outputs are the answers to the `content` with the change.
+        """
+        import torch
+
+        unclear = []
+        for number, (place, answer) in enumerate(zip(given, expected, strict=True)):
+            wrong = wrong_elements(place, answer, self.shares[number])
+            written = [bits(values) for values in change.values if values.dtype == place.dtype]
+            known = written and bool(torch.isin(bits(wrong), torch.cat(written)).all().item())
+            if wrong.numel() and not known:
+                unclear.append(number)
+        # Only now: calling the reference again may overwrite what it answered before.
+        later = self.expected(content) if unclear else []
+        return all(passes(given[number], later[number], self.shares[number]) for number in unclear)

@@ -1,0 +1,82 @@
+"""Which wrong answers come of inputs that the judge changed after the call."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import torch
+
+from kbexp.worker.answers import Answers
+from kbexp.worker.arena import Layout, create_host, leaf_of
+from kbexp.worker.feed import Feed
+from kbexp.worker.reference import Problem, Trial
+
+Model = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
+
+
+def forgiven(model: Model, hands_over: Callable[[torch.Tensor], Model]) -> bool:
+    """Judge what a kernel hands over of an input that is changed before.
+
+    `hands_over` is called on the input as it is before that, and what it returns on it as it is
+    afterwards.
+    """
+    generator = torch.Generator().manual_seed(3)
+    inputs = [[torch.randn(64, 64, generator=generator)] for _ in range(2)]
+    trials = [Trial(tensors, list(model(*tensors))) for tensors in inputs]
+    problem = Problem({}, 0, {"tuple": [{"tensor": 0}]}, trials, model)
+    layout = Layout(
+        tuple(leaf_of(tensor) for tensor in trials[0].inputs),
+        tuple(leaf_of(tensor) for tensor in trials[0].expected),
+    )
+    arena, _ = create_host(layout, 2)
+    feed = Feed(arena, trials, random.Random(1))
+    answers = Answers(problem, (1e-4,) * len(trials[0].expected))
+    feed.freshen(0)
+    expected = [answer.clone() for answer in answers.expected(feed.content(0))]
+    later = hands_over(arena.inputs(0)[0])
+    feed.spoil(0)
+    given = [output.clone() for output in later(arena.inputs(0)[0])]
+    assert answers.differences(given, expected)
+    change = feed.settle(0)
+    assert change is not None
+    return answers.only_spoilt(given, expected, change, feed.content(0))
+
+
+def plus_one(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return (x + 1,)
+
+
+def test_a_part_of_the_inputs_is_handed_over_as_it_stands() -> None:
+    assert forgiven(lambda x: (x.clamp(min=-100),), lambda x: lambda x: (x,))
+    assert forgiven(lambda x: (x.T.contiguous(),), lambda x: lambda x: (x.T,))
+    both = forgiven(lambda x: (x[3:], x.sum(0)), lambda x: kept(x[3:], x.sum(0)))
+    assert both
+
+    def in_place(x: torch.Tensor) -> Model:
+        x.add_(1)
+        return lambda x: (x,)
+
+    assert forgiven(plus_one, in_place)
+
+
+def kept(part: torch.Tensor, total: torch.Tensor) -> Model:
+    """Hand over a part of the input, which changes with it, and what does not."""
+    return lambda x: (part, total)
+
+
+def test_work_that_is_done_only_then_is_told_by_its_answers() -> None:
+    assert forgiven(plus_one, lambda x: plus_one)
+
+
+def test_what_is_wrong_for_another_reason_is_not_forgiven() -> None:
+    assert not forgiven(plus_one, lambda x: lambda x: (torch.zeros_like(x),))
+    assert not forgiven(plus_one, lambda x: lambda x: (x,))
+    assert not forgiven(lambda x: (x[3:], x.sum(0)), lambda x: kept(x[3:], torch.zeros(64)))
+
+    def half(x: torch.Tensor) -> Model:
+        answer = x + 1
+        answer[:32] = torch.nan
+        return lambda x: (answer,)
+
+    assert not forgiven(plus_one, half)

@@ -58,6 +58,8 @@ MISTAKES = [
     (["hydra.run.dir=/proc/nothing"], ["/proc/nothing"]),
     (["llm.models=[{model: a/b, wieght: 2}]"], ["'wieght' (did you mean weight?)", "api_base"]),
     (["llm.models=[{weight: 2}]"], ["llm.models[0].model has no value"]),
+    (["task=my.py"], ["task=file task.path=my.py"]),
+    (["task=/tmp/my.py"], ["task=file task.path=/tmp/my.py"]),
     (["llm=replay"], ["llm.path has no value"]),
 ]
 

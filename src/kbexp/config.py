@@ -239,7 +239,8 @@ class EvaluatorConfig:
     speedup is narrower than `target_width` (a share of the speedup) or `timing_s` has gone by.
     Where the device counts its energy, the kernel is then called alone for `energy_s` seconds.
     `policy` says what is rejected for how it is written, before it runs. Where zeros, a constant
-    or an input pass as a task's answer, `faulty_tasks` has every verdict say so, or ends the run.
+    or an input pass as a task's answer, or it does not depend on what the reference works with,
+    `faulty_tasks` has every verdict say so, or ends the run.
     `profile` says what a model is told of where a kernel's time goes.
     """
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import mmap
 import os
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -40,6 +42,20 @@ class Liar(torch.Tensor):
 def test_only_plain_tensors_are_outputs() -> None:
     x = torch.rand(2)
     assert output_tensors((x, [x, {"a": x}])) == [x, x, x]
+
+    class Named(NamedTuple):
+        first: torch.Tensor
+        second: torch.Tensor
+
+    assert output_tensors(Named(x, x)) == [x, x]
+    assert len(output_tensors(torch.sort(torch.eye(3)))) == 2
+    assert output_tensors(OrderedDict(a=x)) == [x]
+
+    class Lying(tuple):  # type: ignore[type-arg]
+        def __iter__(self) -> Iterator[torch.Tensor]:
+            return iter(())
+
+    assert output_tensors(Lying((x,))) == [x]
     with pytest.raises(Unsupported, match="Liar"):
         output_tensors(x.as_subclass(Liar))
     with pytest.raises(Unsupported, match="float"):

@@ -100,6 +100,12 @@ def test_other_errors_come_without_a_hint(worker: Worker, task: Task) -> None:
         assert ("helper_of_mine" in reason) is (SELF_CONTAINED in reason), reason
 
 
+def test_who_counts_on_the_text_of_the_task_is_told(worker: Worker, task: Task) -> None:
+    inherits = Kernel("class ModelNew(Model):\n    pass\n")
+    reason = worker.evaluate(task, inherits).reasons[0]
+    assert reason.startswith("NameError: name 'Model' is not defined (a kernel sees nothing of")
+
+
 def test_an_output_that_is_no_tensor_is_said_in_words(worker: Worker, task: Task) -> None:
     nothing = worker.evaluate(task, kernel("pass"))
     words = "forward returned None; outputs must be dense plain tensors"

@@ -136,6 +136,9 @@ def _missing_choice(error: Exception) -> str:
     missing = str(getattr(error, "missing_cfg_file", "") or "")
     options = getattr(error, "options", None) or []
     choices = [name for name in options if not name.startswith("_")]
+    if missing.startswith("task/") and missing.endswith(".py"):
+        path = missing.removeprefix("task/")
+        return f"task= takes the name of a task; a file of your own is task=file task.path={path}."
     group, _, choice = missing.rpartition("/")
     if not group:
         return f"There is no configuration '{missing}': leave --config-name and --config-path out."

@@ -133,9 +133,10 @@ class Agreement:
                 f"the kernel's process reported {self.reported_ms:.3g} ms a call and was done "
                 "before its calls and the flushes between them could have been"
             )
+        counts = "" if self.rejected else ", which counts"
         return (
             f"the two clocks disagree: the kernel's process reports {self.reported_ms:.3g} ms a "
-            f"call, the judge's clock says {judged_ms:.3g} ms"
+            f"call, the judge's clock says {judged_ms:.3g} ms{counts}"
         )
 
 

@@ -15,6 +15,9 @@ MISSING = re.compile(
 )
 """The line of an exception that names a module or a file that is not there."""
 
+OF_THE_TASK = re.compile(r"NameError: name '(?:Model|get_inputs|get_init_inputs)' is not defined")
+"""What a kernel says that was written for the end of its task's file."""
+
 NOT_THERE_TO_BUILD = re.compile(
     r"missing and no known rule to make it|fatal error: .{1,300}: No such file or directory"
 )
@@ -31,4 +34,6 @@ def hint(text: str, what: str = "kernel") -> str:
             f" (a {what} is one self-contained text: files and modules beside it are not visible "
             "to its process)"
         )
+    if OF_THE_TASK.search(text) and what == "kernel":
+        return " (a kernel sees nothing of the task's text: write into it what it needs of that)"
     return ""

@@ -6,11 +6,12 @@ import inspect
 import itertools
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from kbexp.worker.arena import Layout, leaf_of
+from kbexp.worker.dependence import fixed_inputs, idle_parameters
 from kbexp.worker.examination import Examination, examine
 from kbexp.worker.hints import hint
 from kbexp.worker.runner import Call, construct, load_module
@@ -132,7 +133,10 @@ class Reference:
         """
         try:
             problem = self.problem(itertools.repeat(seed), 1)
-            return examine(problem, layout_of(problem.trials[0]))
+            found = examine(problem, layout_of(problem.trials[0]))
+            draws = [problem.trials[0].inputs, self.inputs(seed + 1)[1]]
+            faults = (*found.faults, *fixed_inputs(draws), *idle_parameters(problem, found.shares))
+            return replace(found, faults=faults)
         except BaseException as error:  # a task may raise anything
             raise BadTask(f"The task's reference does not run: {_short(error)}.") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -73,10 +74,11 @@ def output_tensors(value: Any) -> list[torch.Tensor]:
                 f"forward returned a {kind} tensor; outputs must be dense plain tensors"
             )
         return [value]
-    named = type(value) is getattr(torch.return_types, type(value).__name__, None)
-    if type(value) in (list, tuple) or named:  # named: what torch.sort and its like return
+    if isinstance(value, tuple):  # also those with names; as a tuple, whatever its class says
+        return [tensor for item in tuple.__iter__(value) for tensor in output_tensors(item)]
+    if type(value) is list:
         return [tensor for item in value for tensor in output_tensors(item)]
-    if type(value) is dict:
+    if type(value) in (dict, OrderedDict):
         return [tensor for item in value.values() for tensor in output_tensors(item)]
     found = "None" if value is None else f"a {type(value).__name__}"
     raise Unsupported(

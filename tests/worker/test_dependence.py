@@ -1,0 +1,80 @@
+"""Work that a kernel can leave out unnoticed is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kbexp.worker.reference import Reference
+
+BRANCH = """
+import torch
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.LayerNorm(32)
+        self.down = torch.nn.Linear(32, 8)
+        self.up = torch.nn.Linear(8, 32)
+        self.unused = torch.nn.Linear(16, 16)
+        self.share = torch.nn.Parameter(torch.full((1,), {share}))
+        {more}
+
+    def forward(self, x{arguments}):
+        return {answer}
+
+def get_inputs():
+    return [torch.randn(64, 32){inputs}]
+
+def get_init_inputs():
+    return []
+"""
+SUM = "torch.relu(x) + self.share * self.up(torch.tanh(self.down(self.norm(x))))"
+IDLE = "the answers do not depend on down.weight, up.weight"
+
+
+def faults(tmp_path: Path, **parts: str) -> tuple[str, ...]:
+    """Return what is said of the task that is made of these parts."""
+    filled = {"share": "0.5", "more": "", "arguments": "", "answer": SUM, "inputs": "", **parts}
+    source = BRANCH
+    for name, text in filled.items():
+        source = source.replace(f"{{{name}}}", text)
+    return Reference(source, "cpu", str(tmp_path)).try_out(3).faults
+
+
+def test_a_sound_task_has_no_faults(tmp_path: Path) -> None:
+    # Of the norm's weights all are 1 or 0, but their being so shows; `unused` is no work.
+    assert faults(tmp_path) == ()
+
+
+@pytest.mark.parametrize("share", ["0.0", "1e-5"])
+def test_a_branch_that_leaves_nothing_is_named(tmp_path: Path, share: str) -> None:
+    assert faults(tmp_path, share=share) == (IDLE,)
+
+
+def test_a_projection_that_starts_at_zero_leaves_the_one_before_it_idle(tmp_path: Path) -> None:
+    start = "torch.nn.init.zeros_(self.up.weight)"
+    assert faults(tmp_path, more=start) == ("the answers do not depend on down.weight",)
+
+
+def test_many_idle_weights_are_counted(tmp_path: Path) -> None:
+    more = "self.layers = torch.nn.Sequential(*[torch.nn.Linear(32, 32) for _ in range(5)])"
+    found = faults(tmp_path, more=more, answer="torch.relu(x) + 0 * self.layers(x)")
+    assert found == (
+        "the answers do not depend on layers.0.weight, layers.1.weight, layers.2.weight and 2 more",
+    )
+
+
+@pytest.mark.parametrize(
+    ("inputs", "fault"),
+    [
+        (", torch.ones(64, 32, dtype=torch.bool)", "input 1 is the same whenever it is drawn"),
+        (", torch.arange(32)", "input 1 is the same whenever it is drawn"),
+        (", torch.rand(64, 32) > 0.5", ""),
+        (", torch.tensor(True)", ""),
+    ],
+)
+def test_an_input_that_never_changes_is_named(tmp_path: Path, inputs: str, fault: str) -> None:
+    found = faults(tmp_path, arguments=", y", answer=f"({SUM}) + y", inputs=inputs)
+    assert found == ((fault,) if fault else ())

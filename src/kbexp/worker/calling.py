@@ -286,7 +286,7 @@ class Caller:
     ) -> tuple[Block, dict[int, list[torch.Tensor]]]:
         """Order call after call, so that only the outputs that are looked at are copied.
 
-        Returns the kernel's with the block, as each stood when it was said to be there.
+        Returns them with the block, as each stood when it was said to be there.
         """
         block, judged_ns = Block([], 0), []
         given: dict[int, list[torch.Tensor]] = {}
@@ -299,8 +299,8 @@ class Caller:
             block += Block(list(times), judged_ns[-1])
             if slot in chosen:
                 self._take(side, slot, longest_mean(judged_ns))
-                if side is self._kernel:
-                    given |= self._given(side, {slot})
+                # The reference's too, though nobody asks: what a copy does to caches befalls both.
+                given |= self._given(side, {slot})
         return block, given
 
     def _take(self, side: Side, slot: int, judged_ns: float) -> None:

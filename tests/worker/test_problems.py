@@ -27,7 +27,7 @@ def get_init_inputs():
 """
 
 RUNS_OUT = """
-left = [3]
+left = [4]
 
 def get_inputs():
     left[0] -= 1

@@ -24,13 +24,13 @@ def trial(seed: int) -> Trial:
     return Trial(inputs, [torch.zeros(4)])
 
 
-def fed(trials: list[Trial]) -> tuple[Feed, Arena]:
+def fed(trials: list[Trial], later: bool = False) -> tuple[Feed, Arena]:
     layout = Layout(
         tuple(leaf_of(tensor) for tensor in trials[0].inputs),
         tuple(leaf_of(tensor) for tensor in trials[0].expected),
     )
     arena, _ = create_host(layout, 3)
-    return Feed(arena, trials, random.Random(1)), arena
+    return Feed(arena, trials, random.Random(1), later=later), arena
 
 
 def stands(feed: Feed, arena: Arena, slot: int) -> bool:
@@ -50,6 +50,26 @@ def test_a_slot_holds_what_the_feed_says() -> None:
         feed.freshen(1)
         assert stands(feed, arena, 1)
     assert stands(feed, arena, 0)
+
+
+def test_what_is_written_later_is_not_there_before() -> None:
+    feed, arena = fed([trial(1), trial(2)], later=True)
+    for renewed in (0, 1, 2, 1):
+        feed.renew(renewed)
+        for slot in {0, 1, 2} - {renewed}:
+            feed.freshen(slot)
+        write = feed.prepared()
+        before = [[tensor.clone() for tensor in arena.inputs(slot)] for slot in range(3)]
+        assert not any(stands(feed, arena, slot) for slot in range(3))
+        assert all(
+            torch.equal(tensor, place)
+            for slot in range(3)
+            for tensor, place in zip(before[slot], arena.inputs(slot), strict=True)
+        )
+        write()
+        assert all(stands(feed, arena, slot) for slot in range(3))
+        feed.prepared()()  # Nothing is left.
+        assert all(stands(feed, arena, slot) for slot in range(3))
 
 
 def test_freshening_changes_something_and_renewing_everything() -> None:

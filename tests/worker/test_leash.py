@@ -155,6 +155,36 @@ def test_nobody_left_to_hold() -> None:
         Leash(ours).hold()
 
 
+def test_ended_is_gone() -> None:
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        while True:
+            signal.pause()
+
+    ends: list[int] = []
+
+    def send(number: int) -> None:
+        os.kill(child, number)
+        if number == signal.SIGKILL:
+            ends.append(os.waitpid(child, 0)[1])
+
+    def serve() -> None:
+        while not ends:
+            obey(theirs, send)
+        theirs.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    leash = Leash(ours)
+    leash.hold()
+    assert not ends
+    leash.end()
+    assert [os.WTERMSIG(end) for end in ends] == [signal.SIGKILL]
+    thread.join(30)
+    leash.end()  # What has gone already has ended.
+
+
 def test_what_is_no_order_is_not_obeyed() -> None:
     ours, theirs = socket.socketpair()
     ours.sendall(b"?")

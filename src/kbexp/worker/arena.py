@@ -116,6 +116,18 @@ class Arena:
             views.append(piece.view(getattr(torch, leaf.dtype)).view(leaf.shape))
         return views
 
+    def elements(self, index: int) -> torch.Tensor:
+        """Return all of the memory as elements of the type that input `index` has."""
+        import torch
+
+        return self._memory.view(getattr(torch, self.layout.inputs[index].dtype))
+
+    def first(self, index: int, slot: int) -> int:
+        """Return the place, in `elements(index)`, of the first element of a slot's input."""
+        leaf, offset = self.layout.offsets()[index]
+        self.used = max(self.used, slot + 1)
+        return (slot * self.layout.slot_bytes + offset) // ITEM_BYTES[leaf.dtype]
+
     def poison(self, slot: int, share: float = 1.0, place: float = 0.0) -> None:
         """Fill a slot's outputs with bytes that are no answer (NaN in every float type).
 

@@ -57,7 +57,9 @@ def compare_bare(usual: Agreement, bare: Bare, reference_ms: float) -> Agreement
     held up. That is the most that may be charged: what lies around a call by chance in one process
     is not its work. And work that was done while the cache was flushed, or in its place, comes to
     light, but for `HOST_MS`: as much the host may need beyond what it needs for the reference. In a
-    graph it needs nothing, and no more than a call's share of `REPLAYED_BLOCK_MS` is left open.
+    graph it needs nothing, and no more than a call's share of `REPLAYED_BLOCK_MS` is left open;
+    there, nothing is charged beyond what the graph shows: within a process clocks may disagree for
+    certain, in every block, of an honest kernel too.
 
     `reference_ms` is what a call of the reference takes behind a flush.
     """
@@ -73,9 +75,11 @@ def compare_bare(usual: Agreement, bare: Bare, reference_ms: float) -> Agreement
         surely_ms = bound_ms - REPLAYED_BLOCK_MS / bare.calls
     most_ms = max(0.0, bound_ms - usual.reported_ms)
     least_ms = max(0.0, surely_ms - usual.reported_ms)
-    figure = usual.unreported
     # The clock around a block of short calls is known to some 0.012 ms a call, as much as a graph
-    # leaves open: where there is one, only what is certain is charged for the block.
-    value_ms = figure.value if bare.replayed_ms is None else figure.low
-    between = [min(max(ms, least_ms), most_ms) for ms in (value_ms, figure.low, figure.high)]
+    # leaves open, and is off by that for all blocks of some processes.
+    figure = usual.unreported
+    wanted_ms = (figure.value, figure.low, figure.high)
+    if bare.replayed_ms is not None:
+        wanted_ms = (least_ms, least_ms, figure.high)
+    between = [min(max(ms, least_ms), most_ms) for ms in wanted_ms]
     return replace(usual, unreported=Interval(*between))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 import random
 import time
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from kbexp.worker.arena import Arena
 from kbexp.worker.clocks import Neighbours, longest_mean
 from kbexp.worker.examination import Examination
 from kbexp.worker.feed import Feed
+from kbexp.worker.glance import Glance
 from kbexp.worker.memory import Lending
 from kbexp.worker.outcome import Outcome, Stop
 from kbexp.worker.reference import Problem, Trial
@@ -23,9 +22,6 @@ from kbexp.worker.side import Side
 
 if TYPE_CHECKING:
     import torch
-
-FLUSH_BYTES = 256 * 2**20
-"""What is written between two calls on a CUDA device: several times the largest L2 cache."""
 
 CHECKED_SHARE = 0.3
 """The chance that an output of a timed block is checked on a CPU, where it takes time to copy and
@@ -51,25 +47,6 @@ HOLD_NS = 2_000_000
 """What holding a runner may take, before its output is copied or after: what it takes longer counts
 as a wait for the output. On two cores, honest ones were at rest within 0.2 to 1.4 ms, the reference
 as well as the kernel."""
-
-FLUSHES_TIMED = 5
-
-
-@functools.cache
-def flush_time_ms(device: str) -> float:
-    """Return the least that writing `FLUSH_BYTES` takes on a CUDA device."""
-    import torch
-
-    memory = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device=device)
-    with torch.cuda.device(device):
-        marks = [torch.cuda.Event(enable_timing=True) for _ in range(FLUSHES_TIMED + 1)]  # type: ignore[no-untyped-call]
-        memory.zero_()
-        for mark in marks[:-1]:
-            mark.record()
-            memory.zero_()
-        marks[-1].record()
-        torch.cuda.synchronize()
-    return float(min(begun.elapsed_time(done) for begun, done in itertools.pairwise(marks)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +111,7 @@ class Caller:
         slots = self._slots(side, calls)
         for slot in slots:
             self._feed(side).freshen(slot)
+        self._feed(side).prepared()()
         self._lending.settle()
         side.let_go()
         side.tell({"profile": slots})
@@ -152,9 +130,12 @@ class Caller:
             for slot in slots:
                 (feed.renew if feed.can_renew else feed.freshen)(slot)
                 self._arena(side).poison(slot)
+            write, glance = feed.prepared(), self._glance(side, slots)
             self._lending.settle()
             side.let_go()
             if not replay:
+                write()
+                self._lending.settle()
                 side.tell({"capture": slots})
                 captured = side.expect(Kind.CAPTURED).captured
                 side.hold()
@@ -162,19 +143,23 @@ class Caller:
                     return None
                 continue
             begun = time.perf_counter_ns()
+            write()
+            self._lending.settle()
             side.tell({"replay": True})
             side.expect(Kind.COPIED)
-            chosen = set(self._random.sample(slots, min(BARE_LOOKS, len(slots))))
-            given = self._given(side, chosen)
             taken_ns.append(time.perf_counter_ns() - begun)
-            side.hold()
-            if side is self._baseline:
+            if glance is None:
+                side.hold()
                 continue
+            glance.take()
+            given = self._given(side, set(self._random.sample(slots, min(BARE_LOOKS, len(slots)))))
+            side.hold()
             if any(
                 self._answers.differences(given[slot], self._answers.expected(feed.content(slot)))
                 for slot in given
             ):
                 return None
+            self._hold_to(glance)
         return min(taken_ns) / len(slots) / 1e6
 
     def on_trials(self, trials: list[Trial]) -> Block:
@@ -230,12 +215,12 @@ class Caller:
             # All alike: a mark on one of them would tell which output is looked at.
             for slot in slots:
                 self._arena(side).poison(slot)
-        self._lending.settle()
-        side.let_go()
+        glance = self._glance(side, slots)
         if self._device == "cpu":
             block, given = self._call_each(side, slots, chosen)
         else:
-            block, given = self._call_all(side, slots, chosen)
+            block = self._call_all(side, slots, glance)
+            given = self._given(side, chosen) if side is self._kernel else {}
         side.hold()
         self.neighbours.look()
         for slot in chosen:
@@ -243,6 +228,8 @@ class Caller:
                 self._check(side, slot, given[slot])
             else:
                 self._feed(side).settle(slot)
+        if glance is not None:
+            self._hold_to(glance)
         if side not in self._looked_at:
             self._looked_at.add(side)
             self._feed(side).look(slots[0])
@@ -261,25 +248,37 @@ class Caller:
         self._lending.settle()
         return given
 
-    def _call_all(
-        self, side: Side, slots: list[int], chosen: set[int]
-    ) -> tuple[Block, dict[int, list[torch.Tensor]]]:
+    def _glance(self, side: Side, slots: list[int]) -> Glance | None:
+        """Return what looks at the kernel's outputs on a device as soon as they are reported."""
+        if side is self._baseline or self._lending.transport != "cuda_ipc":
+            return None
+        return Glance(self._arena(side), slots, self._random)
+
+    def _hold_to(self, glance: Glance) -> None:
+        if not glance.holds():
+            reason = "outputs were still being written when the kernel's process reported its calls"
+            raise Stop(Outcome(Status.REJECTED, self._kernel.phase, (reason,)))
+
+    def _call_all(self, side: Side, slots: list[int], glance: Glance | None) -> Block:
         """Order a whole block, as a CUDA device must not wait between calls.
 
-        Returns with it the outputs of `chosen`. Before they are copied, the device may be given to
-        what a process had queued there and reported as done: the clock goes on until they are, for
-        both sides. Where they come by way of the host they take longer than what is timed.
+        The judge's clock goes on while the last of the inputs are written, of both sides alike:
+        what a held process has left on the device cannot work on them before.
         """
+        write = self._feed(side).prepared()
+        self._lending.settle()
+        side.let_go()
         begun = time.perf_counter_ns()
+        write()
+        self._lending.settle()
         side.tell({"block": slots, "flushes": self.flushes})
         report = side.expect(Kind.CALLED, len(slots), self._examined.layout.outputs)
         taken_ns = time.perf_counter_ns() - begun
-        given = self._given(side, chosen)
-        if self._lending.transport == "cuda_ipc":
-            taken_ns = time.perf_counter_ns() - begun
+        if glance is not None:
+            glance.take()
         side.clock.strided |= report.strided
         side.clock.beside_ms.append((taken_ns - report.span_ns) / len(slots) / 1e6)
-        return Block(list(report.times_ns), taken_ns), given
+        return Block(list(report.times_ns), taken_ns)
 
     def _call_each(
         self, side: Side, slots: list[int], chosen: set[int]
@@ -374,5 +373,8 @@ class Caller:
     def _feed(self, side: Side) -> Feed:
         if side not in self._feeds:
             problem = self._problem
-            self._feeds[side] = Feed(self._arena(side), problem.trials, self._random, problem.more)
+            later = self._lending.transport == "cuda_ipc"
+            self._feeds[side] = Feed(
+                self._arena(side), problem.trials, self._random, problem.more, later
+            )
         return self._feeds[side]

@@ -65,16 +65,17 @@ class Mixture:
     angle: float
     powers: tuple[int, ...]
 
-    def inputs(self, trial: Trial) -> list[torch.Tensor]:
-        """Return new tensors with the mixed inputs."""
+    def write(self, trial: Trial, places: list[torch.Tensor]) -> None:
+        """Write the mixed inputs to `places`."""
         import torch
 
-        made = []
-        for one, two, power in zip(trial.inputs, self.other.inputs, self.powers, strict=True):
+        pairs = zip(places, trial.inputs, self.other.inputs, self.powers, strict=True)
+        for place, one, two, power in pairs:
             weight, other = math.cos(self.angle) ** power, math.sin(self.angle) ** power
-            mixed = torch.mul(one, weight).add_(two, alpha=other) if power else two.clone()
-            made.append(mixed)
-        return made
+            if power:
+                torch.mul(one, weight, out=place).add_(two, alpha=other)
+            else:
+                place.copy_(two)
 
 
 @dataclass(slots=True)
@@ -92,16 +93,24 @@ class Content:
 
     def inputs(self) -> list[torch.Tensor]:
         """Return the inputs as the runner was given them; not to be written to."""
+        import torch
+
         if self.plain:
             return self.trial.inputs
-        if self.mixture is None:
-            tensors = [tensor.clone() for tensor in self.trial.inputs]
-        else:
-            tensors = self.mixture.inputs(self.trial)
+        tensors = [torch.empty_like(tensor) for tensor in self.trial.inputs]
+        self.write(tensors)
         for change in self.changes:
             for tensor, places, values in zip(tensors, change.places, change.values, strict=True):
                 tensor.view(-1)[places] = values
         return tensors
+
+    def write(self, places: list[torch.Tensor]) -> None:
+        """Write the inputs to `places`, but for the changes."""
+        if self.mixture is not None:
+            self.mixture.write(self.trial, places)
+            return
+        for place, tensor in zip(places, self.trial.inputs, strict=True):
+            place.copy_(tensor)
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:
@@ -122,7 +131,9 @@ class Feed:
     """Fills and changes one runner's slots.
 
     `overwritten` is set where the runner writes to its inputs (as it may): then every call finds
-    its slot filled anew.
+    its slot filled anew. With `later`, what makes values new is written only by what `prepared`
+    returns: a held process runs no more, but what it has queued on a device does, and could work
+    ahead while slot after slot is written.
     """
 
     def __init__(
@@ -131,6 +142,7 @@ class Feed:
         trials: list[Trial],
         chance: random.Random,
         more: Callable[[], list[torch.Tensor]] | None = None,
+        later: bool = False,
     ) -> None:
         import torch
 
@@ -139,6 +151,9 @@ class Feed:
         self._trials = trials
         self._random = chance
         self._more = more
+        self._later = later
+        self._unwritten: dict[int, Change] = {}
+        self._unwritten_whole: list[int] = []
         self._spoilt: dict[int, Change] = {}
         self._generator = torch.Generator().manual_seed(chance.getrandbits(63))
         self._contents: dict[int, Content] = {}
@@ -157,9 +172,8 @@ class Feed:
 
     def fill(self, slot: int, trial: Trial) -> None:
         """Write a trial's inputs into a slot."""
-        for place, tensor in zip(self._arena.inputs(slot), trial.inputs, strict=True):
-            place.copy_(tensor)
         self._contents[slot] = Content(trial)
+        self._contents[slot].write(self._arena.inputs(slot))
 
     def freshen(self, slot: int) -> None:
         """Give a slot values that it never held before."""
@@ -168,23 +182,56 @@ class Feed:
             self.fill(slot, self._random.choice(self._trials))
         self._change_some(slot)
 
-    def _change_some(self, slot: int) -> None:
-        self._contents[slot].changes.append(self._write_change(slot))
+    def prepared(self) -> Callable[[], None]:
+        """Get ready what is still to be written; whoever calls the result writes it.
 
-    def _write_change(self, slot: int) -> Change:
+        In as few operations as can be, so that the device has no time to do anything in between.
+        """
+        import torch
+
+        arena = self._arena
+        whole = [(self._contents[slot], arena.inputs(slot)) for slot in self._unwritten_whole]
+        changes = []
+        if self._unwritten:
+            for index in range(len(arena.layout.inputs)):
+                made = self._unwritten.items()
+                places = [arena.first(index, slot) + change.places[index] for slot, change in made]
+                values = [change.values[index] for _, change in made]
+                changes.append((arena.elements(index), torch.cat(places), torch.cat(values)))
+        self._unwritten, self._unwritten_whole = {}, []
+
+        def write() -> None:
+            for content, inputs in whole:
+                content.write(inputs)
+            for elements, where, new in changes:
+                elements[where] = new
+
+        return write
+
+    def _change_some(self, slot: int) -> None:
+        change = self._drawn_change(slot)
+        self._contents[slot].changes.append(change)
+        if self._later:
+            self._unwritten[slot] = change
+        else:
+            self._write_change(slot, change)
+
+    def _drawn_change(self, slot: int) -> Change:
         # Of another trial than stands there: of the same one it would mostly change nothing.
         here = self._contents[slot].trial
         others = [trial for trial in self._trials if trial is not here]
-        change = self._change(self._random.choice(others or self._trials))
+        return self._change(self._random.choice(others or self._trials))
+
+    def _write_change(self, slot: int, change: Change) -> None:
         for place, places, values in zip(
             self._arena.inputs(slot), change.places, change.values, strict=True
         ):
             place.view(-1)[places] = values
-        return change
 
     def spoil(self, slot: int) -> None:
         """Change what stands in a slot after the call on it, until `settle` not in its content."""
-        self._spoilt[slot] = self._write_change(slot)
+        self._spoilt[slot] = self._drawn_change(slot)
+        self._write_change(slot, self._spoilt[slot])
 
     def settle(self, slot: int) -> Change | None:
         """Have a slot's content be what stands there; return by what it was spoilt."""
@@ -202,14 +249,18 @@ class Feed:
         else:
             assert self._more is not None
             content = Content(replace(self._trials[0], inputs=self._more(), expected=[]))
-        for place, tensor in zip(self._arena.inputs(slot), content.inputs(), strict=True):
-            place.copy_(tensor)
         self._contents[slot] = content
+        if self._later:
+            self._unwritten_whole.append(slot)
+        else:
+            content.write(self._arena.inputs(slot))
         self._change_some(slot)
 
     def forget(self) -> None:
         """Have every slot filled anew before it is used again."""
         self._contents.clear()
+        self._unwritten.clear()
+        self._unwritten_whole.clear()
         self._spoilt.clear()
 
     def content(self, slot: int) -> Content:

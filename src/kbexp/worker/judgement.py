@@ -9,21 +9,22 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from kbexp.config import EvaluatorConfig, Profile
 from kbexp.verdict import Phase, ProfileRow, Status
+from kbexp.worker.alone import ALONE_BLOCKS, beside_nothing
 from kbexp.worker.bare import Bare, compare_bare
 from kbexp.worker.calling import (
     BARE_LOOKS,
     CHECKED_SHARE,
-    FLUSH_BYTES,
     Block,
     Caller,
-    flush_time_ms,
 )
 from kbexp.worker.clocks import CHARGED_SHARE, Agreement, Clock, compare_clocks
 from kbexp.worker.conditions import Conditions
 from kbexp.worker.examination import Examination
+from kbexp.worker.flush import FLUSH_BYTES, flush_time_ms
 from kbexp.worker.memory import Lending, slots_for
 from kbexp.worker.outcome import Outcome, Stop
 from kbexp.worker.problems import new_seed, varied_trial
@@ -31,7 +32,13 @@ from kbexp.worker.profile import PROFILE_CALLS, PROFILE_LIMIT_S
 from kbexp.worker.reference import Problem
 from kbexp.worker.report import Kind
 from kbexp.worker.side import Side
-from kbexp.worker.timing import RESOLUTION, Stopwatch, calls_per_block
+from kbexp.worker.timing import (
+    FASTER_SHARE,
+    RESOLUTION,
+    Stopwatch,
+    block_ms,
+    calls_per_block,
+)
 
 CHECKED_BLOCKS = 6
 """Blocks of which an output was checked before a kernel is called faster. Whoever leaves out the
@@ -88,6 +95,7 @@ class Judgement:
         self._random = random.Random(new_seed())
         self._lending = lending
         self._conditions = Conditions(device)
+        self._calls = 0
         sides = self._kernel, self._baseline
         self._caller = Caller(*sides, problem, examined, self._lending, device, self._random)
 
@@ -117,6 +125,7 @@ class Judgement:
             outcome = self._time(kernel_ns)
             if self._settings.profile == Profile.torch:
                 outcome = replace(outcome, profile=self._profile())
+            outcome = self._alone(outcome)
         except Stop as stop:
             outcome = stop.outcome
         ended = time.monotonic()
@@ -184,7 +193,7 @@ class Judgement:
         """Alternate blocks of kernel and reference until the figures are good enough."""
         settings = self._settings
         self._enter_timing()
-        calls = self._settle_calls(kernel_ns)
+        self._calls = calls = self._settle_calls(kernel_ns)
         resolution = RESOLUTION[self._device.partition(":")[0]]
         watch = Stopwatch(settings, self._random.getrandbits(32), resolution)
         self._conditions.begin()
@@ -255,6 +264,16 @@ class Judgement:
         except Stop:
             return ()
 
+    def _alone(self, outcome: Outcome) -> Outcome:
+        """End a process that came out faster on a CUDA device; return what holds without it."""
+        speedup = outcome.speedup
+        if self._device == "cpu" or speedup is None or speedup.value <= 1 + FASTER_SHARE:
+            return outcome
+        self._kernel.end()
+        self._enter_timing()
+        block = partial(self._caller.block, self._baseline, self._calls, check=False)
+        return beside_nothing(outcome, [block_ms(block().times_ns) for _ in range(ALONE_BLOCKS)])
+
     def _settle_calls(self, kernel_ns: int) -> int:
         """Return how many calls a block has, for a kernel that takes about so long."""
         # Blocks of both sides have equally many calls: the first of a block are slower, so that
@@ -290,12 +309,15 @@ class Judgement:
         for side in (self._kernel, self._baseline):
             side.enter(Phase.TIMING, min(REPLAY_LIMIT_S, self._settings.run_timeout_s))
         # The last that is asked of it: what cannot be recorded may end the kernel's process.
-        with contextlib.suppress(Stop):
+        try:
             kernel_ms = self._caller.replayed_ms(self._kernel, calls)
             if kernel_ms is not None:
                 reference_ms = self._caller.replayed_ms(self._baseline, calls)
                 if reference_ms is not None:
                     bare = replace(bare, replayed_ms=(kernel_ms, reference_ms))
+        except Stop as stop:
+            if stop.outcome.status is Status.REJECTED:
+                raise
         return bare
 
     def _waits_for_host(self, pair: dict[Side, Block]) -> bool:

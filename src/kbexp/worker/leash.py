@@ -20,7 +20,8 @@ from kbexp.worker import wire
 
 HOLD = b"h"
 LET_GO = b"g"
-SIGNALS = {HOLD: signal.SIGSTOP, LET_GO: signal.SIGCONT}
+END = b"e"
+SIGNALS = {HOLD: signal.SIGSTOP, LET_GO: signal.SIGCONT, END: signal.SIGKILL}
 TIMEOUT_S = 30.0
 HOLD_AGAIN_S = 0.01
 LOOK_S = 0.0005
@@ -54,6 +55,19 @@ class Leash:
         if self._held:
             self._order(LET_GO)
             self._held = False
+
+    def end(self) -> None:
+        """Kill them all and wait until they are gone; raises `wire.TooLate`."""
+        try:
+            self._channel.settimeout(TIMEOUT_S)
+            self._channel.sendall(END)
+            # Whoever holds the other end outlives them.
+            while self._channel.recv(64):
+                pass
+        except TimeoutError:
+            raise wire.TooLate from None
+        except OSError:
+            return  # They have gone already.
 
     def close(self) -> None:
         """Give the leash up."""

@@ -73,6 +73,13 @@ class Side:
         except (wire.Closed, wire.TooLate):
             raise self._died() from None
 
+    def end(self) -> None:
+        """Kill all of its processes; nothing can be told or expected afterwards."""
+        try:
+            self._leash.end()
+        except wire.TooLate:
+            raise self._stop(Status.REJECTED, f"{self.name}'s process did not end") from None
+
     def tell(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
         """Send an order."""
         try:

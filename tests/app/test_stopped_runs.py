@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import time
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from kbexp.search.engine import POLL_S
 
 FOR_EVER = [
     "confirm.evaluator.timing_s=600",
@@ -63,21 +66,26 @@ def test_a_run_that_is_stopped_can_go_on_later(
     def journal_has(event: str) -> bool:
         return any(record["event"] == event for record in events_of(run))
 
-    def signalled(number: int, when: Callable[[], object], *more: str) -> int:
+    def signalled(
+        number: int,
+        when: Callable[[], object],
+        *more: str,
+        send: Callable[[Any, int], None] = lambda process, number: process.send_signal(number),
+    ) -> int:
         """Start the run, signal it when something has come true, return its exit code."""
         process = start_program(
             "run.py", *arguments, *more, cwd=tmp_path, env={"SCRIPTED_KEY": "k"}, run=True
         )
         with process:
             wait_for(lambda: when() or process.poll() is not None)
-            process.send_signal(number)
+            send(process, number)
             said[:] = process.communicate(60)
         code: int = process.returncode
         return code
 
-    # Ctrl-C, while the first call to the model hangs.
+    # Ctrl-C, while the first call to the model hangs, and as the search is about to look up.
     model_server.gate.clear()
-    assert signalled(signal.SIGINT, lambda: model_server.requests) == 130
+    assert signalled(signal.SIGINT, lambda: model_server.requests, send=send_late) == 130
     before = result_of(run)
     assert (before["state"], before["counts"]["evaluations"]) == ("stopped", 1)
     assert (before["best"]["confirmed"], before["best"]["shrunk"]) == (None, None)
@@ -123,6 +131,17 @@ def test_a_run_that_is_stopped_can_go_on_later(
     assert not imported & {"torch", "litellm", "opto", "rich", "kbexp.evaluation.local"}
     assert len(model_server.requests) == asked
     assert whole == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def send_late(process: Any, number: int) -> None:
+    """Have a signal interrupt the main thread when the time for which that waits is up already."""
+    process.send_signal(signal.SIGSTOP)
+    stat = Path(f"/proc/{process.pid}/stat")
+    wait_for(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T")
+    # To the thread: any thread of the process may take what is sent to that.
+    ctypes.CDLL(None, use_errno=True).tgkill(process.pid, process.pid, number)
+    time.sleep(2 * POLL_S)
+    process.send_signal(signal.SIGCONT)
 
 
 def wait_for(condition: Callable[[], object], timeout_s: float = 90) -> None:

@@ -1,12 +1,11 @@
 """What is in flight: calls to models on threads of their own, evaluations as futures.
 
-Everything that finishes wakes the one thread that runs the search, through a queue. Threads are
+Everything that finishes wakes the one thread that runs the search, through a mailbox. Threads are
 daemons: a call that hangs holds up neither the end of a run nor the end of the program.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
 import traceback
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from kbexp.candidate import (
 )
 from kbexp.errors import EvaluatorUnavailable, ModelUnavailable, TaskError
 from kbexp.kernel import Kernel
+from kbexp.search.mailbox import Mailbox
 from kbexp.verdict import Phase, Status, Verdict
 
 Result = TypeVar("Result")
@@ -134,7 +134,7 @@ class InFlight:
         self._proposer = proposer
         self._summarizer = summarizer
         self._embedder = embedder
-        self._done: queue.SimpleQueue[Done | None] = queue.SimpleQueue()
+        self._done: Mailbox[Done | None] = Mailbox()
         self._calls: set[int] = set()
         self._evaluations: dict[str, Future[Verdict] | None] = {}
         self._ready: list[tuple[Callable[[], object], Callable[[], object]]] = []
@@ -227,8 +227,8 @@ class InFlight:
     def next(self, timeout_s: float) -> Done | None:
         """Return the next thing that ended, or None where nothing did within the time."""
         try:
-            done = self._done.get(timeout=max(0.0, timeout_s))
-        except queue.Empty:
+            done = self._done.take(timeout_s)
+        except TimeoutError:
             return None
         match done:
             case Answered():

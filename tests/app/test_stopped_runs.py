@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kbexp.search.engine import POLL_S
+from kbexp.search.inflight import POLL_S
 
 FOR_EVER = [
     "confirm.evaluator.timing_s=600",

@@ -13,7 +13,7 @@ import pytest
 
 from kbexp.candidate import Proposal, ProposalRequest
 from kbexp.search import RunState
-from kbexp.search.engine import POLL_S
+from kbexp.search.inflight import POLL_S
 from kbexp.search.mailbox import Mailbox
 from kbexp.search_config import AlgorithmConfig
 

@@ -228,3 +228,30 @@ def test_an_embedder_that_fails_at_times_ends_nothing(
         archive=Archive(run.journal, ordered=ordered),
     )
     assert again.go().reason == outcome.reason
+
+
+@pytest.mark.parametrize("mode", SearchMode)
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_stopped_search_does_not_wait_for_where_kernels_lie(
+    land: SimpleNamespace, mode: SearchMode, resumed: bool
+) -> None:
+    stop, release = threading.Event(), threading.Event()
+
+    class Embedder:
+        def embed(self, texts: Sequence[str]) -> list[Vector]:
+            stop.set()
+            if not release.wait(20):
+                raise TimeoutError
+            return Trigrams().embed(texts)
+
+    config, how = AlgorithmConfig(name="ps", num_steps=1, epsilon=0.05), SearchConfig(mode=mode)
+    archive = Archive(ordered=mode is SearchMode.steps)
+    if resumed:
+        archive = land.Run(config, how=how, archive=archive).go().archive
+    began = len(archive.held)
+    run = land.Run(config, how=how, archive=archive, embedder=Embedder(), stop=stop)
+    outcome = run.go()
+    release.set()
+    assert outcome.state is RunState.STOPPED
+    assert len(outcome.archive.held) == began
+    assert run.journal == []  # Had it waited, it would have noted why the vectors did not come.

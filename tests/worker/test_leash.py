@@ -108,8 +108,14 @@ def test_a_system_call_that_no_signal_stops_is_waited_for() -> None:
             signal.pause()
     os.read(read_end, 3)
     os.kill(child, signal.SIGSTOP)
-    await_stopped(lambda: None, lambda: [child])
+    deadline = time.monotonic() + 60
+
+    def processes() -> list[int]:
+        assert time.monotonic() < deadline, "it does not stop"
+        return [child]
+
     try:
+        await_stopped(lambda: None, processes)
         state = Path(f"/proc/{child}/stat").read_text(encoding="utf-8")
         assert state.rpartition(")")[2].split()[0] == "T"
     finally:
@@ -128,12 +134,15 @@ def test_what_wakes_while_another_is_waited_for_stops_again(
     def processes() -> list[int]:
         nonlocal looks
         looks += 1
+        # It has no limit of its own. Left running, a child would be looked at for ever.
+        assert time.monotonic() < deadline, "it runs on, and nobody stops it again"
         if looks == 1:
             os.kill(child, signal.SIGCONT)  # As a call that outlasts the signal may do at its end.
         return [child]
 
     assert moves(shared, 30)
     os.kill(child, signal.SIGSTOP)
+    deadline = time.monotonic() + 20
     await_stopped(lambda: os.kill(child, signal.SIGSTOP), processes)
     state = Path(f"/proc/{child}/stat").read_text(encoding="utf-8")
     assert state.rpartition(")")[2].split()[0] == "T"

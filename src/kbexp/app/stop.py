@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
 import sys
 import threading
@@ -63,5 +65,14 @@ class StopFlag:
 
 
 def _say(text: str) -> None:
-    """Write past Python's buffers, which the interrupted code may be holding."""
-    os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"\n{text}\n".encode())
+    """Write past Python's buffers, which the interrupted code may be holding.
+
+    Where nobody takes what is written (a pager that is not read on, a terminal that was halted),
+    this is left unsaid: the run would wait here instead of stopping.
+    """
+    fd = sys.__stderr__.fileno() if sys.__stderr__ else 2
+    ready = select.poll()
+    ready.register(fd, select.POLLOUT)
+    if ready.poll(0):
+        with contextlib.suppress(OSError):
+            os.write(fd, f"\n{text}\n".encode())

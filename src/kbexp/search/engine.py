@@ -36,7 +36,16 @@ from kbexp.search.archive import Archive, scored
 from kbexp.search.board import Board
 from kbexp.search.choice import Algorithm, width
 from kbexp.search.health import Health, Paused, Plateau
-from kbexp.search.inflight import Answered, Done, InFlight, Judged, Submit, Summarized
+from kbexp.search.inflight import (
+    POLL_S,
+    Answered,
+    Done,
+    InFlight,
+    Judged,
+    Submit,
+    Summarized,
+    beside,
+)
 from kbexp.search.outcome import Outcome, RunState
 from kbexp.search.score import Score
 from kbexp.search.summaries import fresh
@@ -44,9 +53,6 @@ from kbexp.search_config import AlgorithmConfig, SearchConfig
 
 if TYPE_CHECKING:
     from kbexp.search.epsilon_net import EpsilonNet
-
-POLL_S = 0.1
-"""How long the loop sleeps at most before it looks at the stop flag and the clock again."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,9 +97,9 @@ class Engine(ABC):
         """Drive the search to its end."""
         try:
             self.budget.check_prices(self.archive.spending)
-            self._recall(self.archive.held.values())
+            self._recall(self.archive.held.values(), stop)
             while not stop.is_set():
-                self._advance()
+                self._advance(stop)
                 self.commit()
                 self.flying.launch()
                 if (reason := self.finished()) is not None:
@@ -110,22 +116,29 @@ class Engine(ABC):
         finally:
             self.flying.call_off()
 
-    def _advance(self) -> None:
+    def _advance(self, stop: Flag) -> None:
         if self.budget.out_of_time() is not None:
             return
         if self.archive.held:
             self.advance()
         elif self.budget.room(self.archive.spending, calls=0, evaluations=0):
-            self._recall([self.seed_kernel])
-            self.hand_over(self.seed_kernel, None)
+            self._recall([self.seed_kernel], stop)
+            if not stop.is_set():
+                self.hand_over(self.seed_kernel, None)
 
-    def _recall(self, held: Iterable[Kernel]) -> None:
-        """Have the net know what is held already, and what an earlier session had waiting."""
-        if self.net is None:
+    def _recall(self, held: Iterable[Kernel], stop: Flag) -> None:
+        """Have the net know what is held already, and what an earlier session had waiting.
+
+        A service may be asked for that. It is not waited for once the run is asked to stop; the net
+        is then of no more use.
+        """
+        net = self.net
+        if net is None:
             return
         undecided = self.archive.undecided.values()
         waiting = [proposal.kernel for proposal in undecided if proposal.kernel is not None]
-        if fault := self.net.recall(held, waiting):
+        known = list(held)
+        if fault := beside(lambda: net.recall(known, waiting), stop):
             self.do(Noted(text=fault))
         self._count_embeddings()
         self.budget.check_prices(self.archive.spending)

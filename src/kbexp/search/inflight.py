@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event as Flag
 from typing import TypeVar
 
 from kbexp.candidate import (
@@ -30,6 +31,9 @@ from kbexp.search.mailbox import Mailbox
 from kbexp.verdict import Phase, Status, Verdict
 
 Result = TypeVar("Result")
+
+POLL_S = 0.1
+"""How long whoever waits sleeps at most before it looks at the stop flag and the clock again."""
 
 Submit = Callable[[Kernel], "Future[Verdict]"]
 """Hands a kernel to the evaluator and returns at once."""
@@ -265,3 +269,15 @@ def _settle(future: Future[Result], work: Callable[[], Result]) -> None:
         future.set_exception(error)
     except BaseException as error:
         future.set_exception(RuntimeError(type(error).__name__))
+
+
+def beside(work: Callable[[], Result], stop: Flag) -> Result | None:
+    """Return what the work comes to, done on a new thread; None where `stop` is set before that."""
+    if stop.is_set():
+        return None
+    future: Future[Result] = Future()
+    threading.Thread(target=_settle, args=(future, work), name="beside", daemon=True).start()
+    while not wait([future], POLL_S).done:
+        if stop.is_set():
+            return None
+    return future.result()

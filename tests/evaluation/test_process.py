@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from kernels import quick
 
-from kbexp.evaluation.process import WorkerProcess
+from kbexp.evaluation.process import WorkerLost, WorkerProcess
 
 
 def test_nothing_is_imported_from_the_current_folder(
@@ -22,5 +22,16 @@ def test_nothing_is_imported_from_the_current_folder(
     try:
         worker.wait_ready()
         assert worker.isolation == "process"
+    finally:
+        worker.close()
+
+
+def test_a_request_after_hanging_up_says_that_the_worker_is_lost() -> None:
+    worker = WorkerProcess("cpu", None, quick(isolation="process"))
+    try:
+        worker.hang_up()
+        worker.hang_up()
+        with pytest.raises(WorkerLost):
+            worker.ask({})
     finally:
         worker.close()

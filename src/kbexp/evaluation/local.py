@@ -7,6 +7,7 @@ import queue
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from kbexp.task import Task
 from kbexp.verdict import Verdict
 
 MOST_DEATHS = 3
+KILL_TIMEOUT_S = 2.0
 
 
 @dataclass(slots=True)
@@ -105,11 +107,19 @@ class LocalEvaluator(Evaluator):
         self._drain()
         for _ in self._threads:
             self._jobs.put(None)
-        for worker in self._workers:
-            if worker is not None:
-                worker.hang_up()
+        for worker in filter(None, self._workers):
+            threading.Thread(target=worker.hang_up, daemon=True).start()
+        if not self._ended_within(CLOSE_TIMEOUT_S):
+            for worker in filter(None, self._workers):
+                worker.kill()
+            self._ended_within(KILL_TIMEOUT_S)
+
+    def _ended_within(self, timeout_s: float) -> bool:
+        """Wait for the threads that feed the workers, each of which sees its worker out."""
+        deadline = time.monotonic() + timeout_s
         for thread in self._threads:
-            thread.join(CLOSE_TIMEOUT_S)
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def wait_ready(self, timeout_s: float) -> bool:
         """Wait until the first worker is warm, or will never be."""
@@ -148,6 +158,9 @@ class LocalEvaluator(Evaluator):
         device, visible = self._devices[index]
         worker = WorkerProcess(device, visible, self._settings)
         self._workers[index] = worker
+        if self._closing:
+            # Whoever closes the evaluator may have looked before this one was there.
+            worker.hang_up()
         worker.wait_ready()
         return worker
 

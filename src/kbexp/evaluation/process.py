@@ -19,7 +19,8 @@ from kbexp.task import Task
 from kbexp.verdict import Record, Verdict
 from kbexp.worker.processes import clean_environment
 
-CLOSE_TIMEOUT_S = 15.0
+CLOSE_TIMEOUT_S = 8.0
+"""How long a worker may take to end by itself, which takes it milliseconds."""
 
 
 class WorkerLost(Exception):
@@ -89,10 +90,11 @@ class WorkerProcess:
 
         Raises `WorkerLost` where there will be none.
         """
+        line = json.dumps(request) + "\n"
         try:
-            _stream(self._process.stdin).write(json.dumps(request) + "\n")
+            _stream(self._process.stdin).write(line)
             _stream(self._process.stdin).flush()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # It has gone, or another thread has hung up.
             raise WorkerLost(str(error)) from error
         message = self._read()
         if not {"verdict", "built", "error"} & set(message):
@@ -112,15 +114,21 @@ class WorkerProcess:
         try:
             self._process.wait(CLOSE_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            # Its zygote, and all that was forked from that, die with it.
-            self._process.kill()
+            self.kill()
             self._process.wait()
         with contextlib.suppress(OSError):
             _stream(self._process.stdout).close()
 
+    def kill(self) -> None:
+        """End it by force, where it has not ended; its zygote and all forked from that die, too."""
+        self._process.kill()
+
     def hang_up(self) -> None:
-        """Close its input: it drops what it does, clears up and ends."""
-        with contextlib.suppress(OSError):
+        """Close its input: it drops what it does, clears up and ends.
+
+        This waits for a request that is being written, which one that is halted never reads.
+        """
+        with contextlib.suppress(OSError, ValueError):  # Two may do so at once.
             _stream(self._process.stdin).close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -29,6 +30,9 @@ MOST_LOSSES = 4
 
 PAUSE_S = 0.5
 """Before the second try of what was lost; doubled for each further one."""
+
+CANCEL_S = 3.0
+"""What a run that ends waits for its calls to be cancelled; without a connection it takes long."""
 
 
 class Closed(Exception):
@@ -94,12 +98,18 @@ class Caller:
         return fault
 
     def cancel(self) -> None:
-        """Have a deployed app drop what nobody waits for; its containers stay warm."""
+        """Have a deployed app drop what nobody waits for; its containers stay warm.
+
+        Returns after `CANCEL_S` at the latest, whether Modal was reached or not.
+        """
         with self._lock:
             calls = list(self._waiting)
-        for call in calls:
-            with contextlib.suppress(Exception):
-                call.cancel()
+        threads = [threading.Thread(target=_cancel, args=(call,), daemon=True) for call in calls]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + CANCEL_S
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def verdict(self, answer: Record, task: Task, kernel: Kernel) -> Verdict | Fault:
         """Return the verdict in an answer, with the container that it comes from."""
@@ -146,6 +156,11 @@ class Caller:
                 f"deployed app up to date with `python scripts/deploy.py gpu={self._gpu.name}`."
             )
         self._reports[report.container] = report
+
+
+def _cancel(call: Any) -> None:
+    with contextlib.suppress(Exception):
+        call.cancel()
 
 
 def _unfit(answer: Record, *, last: bool) -> Fault | None:

@@ -101,8 +101,21 @@ def test_what_can_be_mixed() -> None:
     first = trial(3).inputs
     assert [mixing_power(tensor) for tensor in first] == [1, 2, 0, 0]
     assert mixing_power(torch.zeros(0)) == 0
-    assert not fed([trial(1)])[0].can_renew
+    assert fed([trial(1)])[0].can_renew
     assert fed([trial(1), trial(2)])[0].can_renew
+
+
+def test_a_single_trial_is_weighted() -> None:
+    feed, arena = fed([trial(1)])
+    seen = []
+    for _ in range(3):
+        feed.renew(0)
+        assert stands(feed, arena, 0)
+        seen.append(arena.inputs(0)[0].clone())
+        assert 0 <= arena.inputs(0)[1].min() <= arena.inputs(0)[1].max() <= 1
+        assert set(arena.inputs(0)[3].tolist()) <= {0.0, 1.0}
+    for one, other in itertools.combinations(seen, 2):
+        assert (one != other).float().mean() > 0.95
 
 
 def test_a_runner_that_writes_to_its_inputs_is_seen() -> None:

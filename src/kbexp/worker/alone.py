@@ -8,42 +8,36 @@ has ended.
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import replace
 
 from kbexp.verdict import Interval
 from kbexp.worker.outcome import Outcome
-
-ALONE_BLOCKS = 6
-"""Blocks of the reference alone; the device's clock and caches take one or two to settle."""
 
 SLOWED_SHARE = 0.1
 """The share by which the reference may be slower beside a kernel's process. A kernel that draws
 more power lowers the clock of the device for both."""
 
 
-def beside_nothing(outcome: Outcome, alone_ms: list[float]) -> Outcome:
+def beside_nothing(outcome: Outcome, alone_ms: float) -> Outcome:
     """Return an outcome by the reference's speed alone, where it was slower beside the kernel.
 
-    `alone_ms` has what a call took in each block, in ms.
+    `alone_ms` is what a call of it took then, in ms.
     """
     if outcome.reference_ms is None or outcome.speedup is None:
         return outcome
-    beside_ms, alone = outcome.reference_ms.value, statistics.median(alone_ms)
-    metrics = {**outcome.metrics, "reference_alone_ms": alone}
-    if alone * (1 + SLOWED_SHARE) > beside_ms:
-        return replace(outcome, metrics=metrics)
-    share = alone / beside_ms
+    beside_ms = outcome.reference_ms.value
+    if alone_ms * (1 + SLOWED_SHARE) > beside_ms:
+        return outcome
+    share = alone_ms / beside_ms
     reason = (
         f"the reference took {beside_ms:.3g} ms a call beside the kernel's process and "
-        f"{alone:.3g} ms once that had ended, which counts"
+        f"{alone_ms:.3g} ms once that had ended, which counts"
     )
     return replace(
         outcome,
         reference_ms=_scaled(outcome.reference_ms, share),
         speedup=_scaled(outcome.speedup, share),
         reasons=(*outcome.reasons, reason),
-        metrics=metrics,
     )
 
 

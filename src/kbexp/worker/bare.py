@@ -3,8 +3,9 @@
 A flush before each call empties the cache and hides how long the host needs to queue the call.
 Behind it a kernel's process may work, or in its place: the clock around a block then shows what it
 should. So a kernel that came out faster is called without flushes too, and its calls are recorded
-as a CUDA graph and replayed, which takes the host no time. The outputs of such a block were made
-within it, whatever its process says; so no call takes longer than its share of the block.
+as a CUDA graph and replayed, which takes the host no time, or made one by one where they cannot be
+recorded. The outputs were made within what the judge's clock saw, whatever a process says; so no
+call takes longer than its share of that.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from kbexp.verdict import Interval
 from kbexp.worker.clocks import Agreement, Clock
 
 HOST_MS = 0.08
-"""What the host may need, beyond what it needs for the reference, to queue one call on a CUDA
-device: honest kernels took up to that. What is done during flushes can hide no more than this."""
+"""What the host may need, beyond what it needs for the reference, to queue a call on a CUDA device:
+honest kernels took up to that."""
 
 REPLAYED_BLOCK_MS = 0.3
 """What a graph may seem to take beyond its calls' figures, of 25 calls 0.012 ms each. Honest ones
@@ -28,14 +29,19 @@ than after a slow reference; what is then left over is too little to be charged.
 class Bare:
     """Blocks of both sides that were called on a CUDA device without flushes.
 
-    A block has so many `calls`. `replayed_ms` is what a call takes in a CUDA graph, where the host
-    needs nothing for it, of the kernel and of the reference; None where calls of either cannot be
-    recorded.
+    A block has so many `calls`. `reference_ms` is what a call of the reference takes behind a
+    flush, with no kernel's process beside it, and `copy_ms` what a copy of a call's outputs does.
+    `kept_ms` is what a call of the kernel and of the reference takes where outputs are asked for
+    later, and `replayed_ms` the same in a CUDA graph, where the host needs nothing for it; None
+    where that cannot be, or was not needed.
     """
 
     kernel: Clock
     reference: Clock
     calls: int
+    reference_ms: float
+    copy_ms: float = 0.0
+    kept_ms: tuple[float, float] | None = None
     replayed_ms: tuple[float, float] | None = None
 
     def figures(self) -> dict[str, float]:
@@ -43,43 +49,55 @@ class Bare:
         figures = {
             "bare_ms": min(self.kernel.judged_ms),
             "bare_reference_ms": min(self.reference.judged_ms),
+            "reference_alone_ms": self.reference_ms,
         }
-        if self.replayed_ms is not None:
-            figures["replayed_ms"], figures["replayed_reference_ms"] = self.replayed_ms
+        for name, both in (("kept", self.kept_ms), ("replayed", self.replayed_ms)):
+            if both is not None:
+                figures[f"{name}_ms"], figures[f"{name}_reference_ms"] = both
         return figures
 
+    @property
+    def uses_again(self) -> bool:
+        """True where outputs were not to be had later: whatever uses their memory again."""
+        return self.kept_ms is None and self.replayed_ms is None
 
-def compare_bare(usual: Agreement, bare: Bare, reference_ms: float) -> Agreement:
+    def doubt(self) -> str:
+        """Return in words what that leaves open."""
+        open_ms = HOST_MS + self.copy_ms
+        return (
+            "its outputs could not be asked for after its calls, as those of most kernels can: "
+            f"up to {open_ms:.2g} ms a call may be hidden"
+        )
+
+    def bound_ms(self) -> float:
+        """Return the most that a call of the kernel can take."""
+        kernel_ms, reference_ms = self.replayed_ms or self.kept_ms or (0.0, 0.0)
+        if self.uses_again:
+            kernel_ms, reference_ms = (
+                min(clock.judged_ms) for clock in (self.kernel, self.reference)
+            )
+        return kernel_ms - max(0.0, reference_ms - self.reference_ms)
+
+
+def compare_bare(usual: Agreement, bare: Bare) -> Agreement:
     """Return what the clocks say once blocks without flushes are known.
 
-    With nothing to hide behind, a call takes what it takes, or what the host needs to queue it; the
-    shortest block counts, since the outputs of each were made within it, and what is longer was
-    held up. That is the most that may be charged: what lies around a call by chance in one process
-    is not its work. And work that was done while the cache was flushed, or in its place, comes to
-    light, but for `HOST_MS`: as much the host may need beyond what it needs for the reference. In a
-    graph it needs nothing, and no more than a call's share of `REPLAYED_BLOCK_MS` is left open;
-    there, nothing is charged beyond what the graph shows: within a process clocks may disagree for
-    certain, in every block, of an honest kernel too.
+    With nothing to hide behind, a call takes what it takes, or what the host needs to queue it.
+    The shortest time counts, since the outputs were made within it, and what is longer was held up.
+    Work that was done while the cache was flushed, or in its place, comes to light.
 
-    `reference_ms` is what a call of the reference takes behind a flush.
+    In a graph the host needs nothing. What a call takes there is charged, but for its share of
+    `REPLAYED_BLOCK_MS`, and no more is: within a process the usual clocks may disagree for certain,
+    in every block, of an honest kernel too. A kernel that cannot be recorded is charged what its
+    host needs beyond the reference's, since whoever calls it waits for that; it may be `HOST_MS`
+    less. Where it uses the memory of its outputs again, it may have saved a copy.
     """
-    call_ms = min(bare.kernel.judged_ms)
-    beside_ms = max(0.0, min(bare.reference.beside_ms))
-    bound_ms = call_ms - beside_ms
-    if bare.replayed_ms is None:
-        around_ms = max(beside_ms, min(bare.reference.judged_ms) - reference_ms)
-        surely_ms = call_ms - around_ms - HOST_MS
-    else:
-        kernel_ms, replayed_reference_ms = bare.replayed_ms
-        bound_ms = min(bound_ms, kernel_ms - max(0.0, replayed_reference_ms - reference_ms))
-        surely_ms = bound_ms - REPLAYED_BLOCK_MS / bare.calls
+    bound_ms = bare.bound_ms()
+    open_ms = HOST_MS if bare.replayed_ms is None else REPLAYED_BLOCK_MS / bare.calls
     most_ms = max(0.0, bound_ms - usual.reported_ms)
-    least_ms = max(0.0, surely_ms - usual.reported_ms)
-    # The clock around a block of short calls is known to some 0.012 ms a call, as much as a graph
-    # leaves open, and is off by that for all blocks of some processes.
-    figure = usual.unreported
-    wanted_ms = (figure.value, figure.low, figure.high)
+    least_ms = max(0.0, bound_ms - open_ms - usual.reported_ms)
     if bare.replayed_ms is not None:
-        wanted_ms = (least_ms, least_ms, figure.high)
-    between = [min(max(ms, least_ms), most_ms) for ms in wanted_ms]
-    return replace(usual, unreported=Interval(*between))
+        high_ms = min(max(usual.unreported.high, least_ms), most_ms)
+        return replace(usual, unreported=Interval(least_ms, least_ms, high_ms))
+    high_ms = most_ms + (bare.copy_ms if bare.uses_again else 0.0)
+    return replace(usual, unreported=Interval(most_ms, least_ms, high_ms))

@@ -11,9 +11,11 @@ from kbexp.verdict import Phase, ProfileRow, Status
 from kbexp.worker.answers import Answers
 from kbexp.worker.arena import Arena
 from kbexp.worker.clocks import Neighbours, longest_mean
+from kbexp.worker.copies import Glance, hold_to
 from kbexp.worker.examination import Examination
 from kbexp.worker.feed import Feed
-from kbexp.worker.glance import Glance
+from kbexp.worker.flush import copy_time_ms
+from kbexp.worker.kept import Kept
 from kbexp.worker.memory import Lending
 from kbexp.worker.outcome import Outcome, Stop
 from kbexp.worker.reference import Problem, Trial
@@ -33,15 +35,6 @@ POISONED_SHARE = 1 / 16
 An output that is not copied at all, or not to its end, cannot pass by what stood there before:
 nobody knows which share it is.
 """
-
-BARE_LOOKS = 5
-"""Outputs that are looked at in each block without flushes, and in each replay of a graph. The
-shortest of those counts, so that work left out in one of them would: three quarters of it escape
-five looks once in a thousand."""
-
-REPLAYS = 10
-"""How often a graph of a kernel's calls is replayed, each time on new inputs; the shortest counts,
-which of five still varied by 0.006 ms a call."""
 
 HOLD_NS = 2_000_000
 """What holding a runner may take, before its output is copied or after: what it takes longer counts
@@ -117,50 +110,18 @@ class Caller:
         side.tell({"profile": slots})
         return side.expect(Kind.PROFILED).profile
 
-    def replayed_ms(self, side: Side, calls: int) -> float | None:
-        """Return what a call takes at least in a CUDA graph of as many, by the judge's clock.
-
-        Queueing a graph takes the host no time for each call. None where the calls cannot be
-        recorded, or the outputs are wrong when they are replayed, which is a kernel's right.
-        """
-        feed = self._feed(side)
+    def kept_ms(self, side: Side, calls: int, graph: bool) -> float | None:
+        """Return what one of so many calls takes whose outputs are asked for later, see `Kept`."""
+        if self._lending.transport != "cuda_ipc":
+            return None
+        answers = self._answers if side is self._kernel else None
         slots = self._slots(side, calls)
-        taken_ns = []
-        for replay in range(REPLAYS + 1):
-            for slot in slots:
-                (feed.renew if feed.can_renew else feed.freshen)(slot)
-                self._arena(side).poison(slot)
-            write, glance = feed.prepared(), self._glance(side, slots)
-            self._lending.settle()
-            side.let_go()
-            if not replay:
-                write()
-                self._lending.settle()
-                side.tell({"capture": slots})
-                captured = side.expect(Kind.CAPTURED).captured
-                side.hold()
-                if not captured:
-                    return None
-                continue
-            begun = time.perf_counter_ns()
-            write()
-            self._lending.settle()
-            side.tell({"replay": True})
-            side.expect(Kind.COPIED)
-            taken_ns.append(time.perf_counter_ns() - begun)
-            if glance is None:
-                side.hold()
-                continue
-            glance.take()
-            given = self._given(side, set(self._random.sample(slots, min(BARE_LOOKS, len(slots)))))
-            side.hold()
-            if any(
-                self._answers.differences(given[slot], self._answers.expected(feed.content(slot)))
-                for slot in given
-            ):
-                return None
-            self._hold_to(glance)
-        return min(taken_ns) / len(slots) / 1e6
+        feed = self._feed(side)
+        return Kept(side, slots, feed, self._lending, self._random, answers, graph).call_ms()
+
+    def copy_ms(self) -> float:
+        """Return the least that copying the outputs of one call on a CUDA device takes."""
+        return copy_time_ms(self._arena(self._kernel).outputs(0))
 
     def on_trials(self, trials: list[Trial]) -> Block:
         """Call the kernel on the inputs of trials, in their order, and check every output."""
@@ -229,7 +190,7 @@ class Caller:
             else:
                 self._feed(side).settle(slot)
         if glance is not None:
-            self._hold_to(glance)
+            hold_to(glance, side)
         if side not in self._looked_at:
             self._looked_at.add(side)
             self._feed(side).look(slots[0])
@@ -254,11 +215,6 @@ class Caller:
             return None
         return Glance(self._arena(side), slots, self._random)
 
-    def _hold_to(self, glance: Glance) -> None:
-        if not glance.holds():
-            reason = "outputs were still being written when the kernel's process reported its calls"
-            raise Stop(Outcome(Status.REJECTED, self._kernel.phase, (reason,)))
-
     def _call_all(self, side: Side, slots: list[int], glance: Glance | None) -> Block:
         """Order a whole block, as a CUDA device must not wait between calls.
 
@@ -277,7 +233,6 @@ class Caller:
         if glance is not None:
             glance.take()
         side.clock.strided |= report.strided
-        side.clock.beside_ms.append((taken_ns - report.span_ns) / len(slots) / 1e6)
         return Block(list(report.times_ns), taken_ns)
 
     def _call_each(

@@ -63,15 +63,12 @@ class Clock:
     `strided` is the runner's word that an output does not lie in the order of its elements. `whole`
     says that the wait for outputs may be the work itself, and counts as a whole. `handed_ms` has,
     for each call whose output was waited for, what the judge saw of it and that wait together.
-    `beside_ms` is what the judge saw of a block on a CUDA device, by call, beyond the time from its
-    first flush to its last call, by the runner's word: messages, mostly.
     """
 
     reported_ms: list[float] = field(default_factory=list)
     judged_ms: list[float] = field(default_factory=list)
     given_ms: list[float] = field(default_factory=list)
     handed_ms: list[float] = field(default_factory=list)
-    beside_ms: list[float] = field(default_factory=list)
     strided: bool = False
     whole: bool = False
 

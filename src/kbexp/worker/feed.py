@@ -57,11 +57,12 @@ class Change:
 class Mixture:
     """A trial's inputs and another's, weighted by the cosine and sine of `angle`.
 
-    `powers` holds a `mixing_power` for every tensor; where it is 0, the other's is taken as it is.
-    Neither weight is negative, since many properties of matrices outlive sums but not differences.
+    Where a task is so large that there is no other, the one is weighted alone. `powers` holds a
+    `mixing_power` for every tensor; where it is 0, the other's is taken as it is. Neither weight is
+    negative, since many properties of matrices outlive sums but not differences.
     """
 
-    other: Trial
+    other: Trial | None
     angle: float
     powers: tuple[int, ...]
 
@@ -69,13 +70,14 @@ class Mixture:
         """Write the mixed inputs to `places`."""
         import torch
 
-        pairs = zip(places, trial.inputs, self.other.inputs, self.powers, strict=True)
-        for place, one, two, power in pairs:
-            weight, other = math.cos(self.angle) ** power, math.sin(self.angle) ** power
-            if power:
-                torch.mul(one, weight, out=place).add_(two, alpha=other)
-            else:
+        others = (trial if self.other is None else self.other).inputs
+        for place, one, two, power in zip(places, trial.inputs, others, self.powers, strict=True):
+            if not power:
                 place.copy_(two)
+                continue
+            torch.mul(one, math.cos(self.angle) ** power, out=place)
+            if self.other is not None:
+                place.add_(two, alpha=math.sin(self.angle) ** power)
 
 
 @dataclass(slots=True)
@@ -133,7 +135,7 @@ class Feed:
     `overwritten` is set where the runner writes to its inputs (as it may): then every call finds
     its slot filled anew. With `later`, what makes values new is written only by what `prepared`
     returns: a held process runs no more, but what it has queued on a device does, and could work
-    ahead while slot after slot is written.
+    ahead while slot after slot is written. `arena` holds the slots.
     """
 
     def __init__(
@@ -147,7 +149,7 @@ class Feed:
         import torch
 
         self.overwritten = False
-        self._arena = arena
+        self.arena = arena
         self._trials = trials
         self._random = chance
         self._more = more
@@ -165,15 +167,13 @@ class Feed:
 
     @property
     def can_renew(self) -> bool:
-        """True where there are two trials with something to mix, or a generator of new inputs."""
-        if any(self._powers):
-            return len(self._trials) > 1
-        return self._more is not None
+        """True where there is something to mix, or a generator of new inputs."""
+        return any(self._powers) or self._more is not None
 
     def fill(self, slot: int, trial: Trial) -> None:
         """Write a trial's inputs into a slot."""
         self._contents[slot] = Content(trial)
-        self._contents[slot].write(self._arena.inputs(slot))
+        self._contents[slot].write(self.arena.inputs(slot))
 
     def freshen(self, slot: int) -> None:
         """Give a slot values that it never held before."""
@@ -189,7 +189,7 @@ class Feed:
         """
         import torch
 
-        arena = self._arena
+        arena = self.arena
         whole = [(self._contents[slot], arena.inputs(slot)) for slot in self._unwritten_whole]
         changes = []
         if self._unwritten:
@@ -224,7 +224,7 @@ class Feed:
 
     def _write_change(self, slot: int, change: Change) -> None:
         for place, places, values in zip(
-            self._arena.inputs(slot), change.places, change.values, strict=True
+            self.arena.inputs(slot), change.places, change.values, strict=True
         ):
             place.view(-1)[places] = values
 
@@ -243,9 +243,10 @@ class Feed:
     def renew(self, slot: int) -> None:
         """Write values into a slot of which none was in any slot before, as far as can be."""
         if any(self._powers):
-            first, other = self._random.sample(self._trials, 2)
+            first, *others = self._random.sample(self._trials, min(2, len(self._trials)))
             angle = self._random.uniform(LEAST_ANGLE, math.pi / 2 - LEAST_ANGLE)
-            content = Content(first, Mixture(other, angle, self._powers))
+            mixture = Mixture(others[0] if others else None, angle, self._powers)
+            content = Content(first, mixture)
         else:
             assert self._more is not None
             content = Content(replace(self._trials[0], inputs=self._more(), expected=[]))
@@ -253,8 +254,15 @@ class Feed:
         if self._later:
             self._unwritten_whole.append(slot)
         else:
-            content.write(self._arena.inputs(slot))
+            content.write(self.arena.inputs(slot))
         self._change_some(slot)
+
+    def other_bytes(self, index: int, first: int, count: int) -> torch.Tensor:
+        """Return so many bytes, from `first` on, of some trial's input `index`."""
+        import torch
+
+        trial = self._random.choice(self._trials)
+        return trial.inputs[index].view(-1).view(torch.uint8)[first : first + count]
 
     def forget(self) -> None:
         """Have every slot filled anew before it is used again."""
@@ -269,7 +277,7 @@ class Feed:
 
     def look(self, slot: int) -> bool:
         """Note and return whether the runner has written to inputs, here or before."""
-        pairs = zip(self._arena.inputs(slot), self.content(slot).inputs(), strict=True)
+        pairs = zip(self.arena.inputs(slot), self.content(slot).inputs(), strict=True)
         self.overwritten |= not all(_same_bits(place, tensor) for place, tensor in pairs)
         return self.overwritten
 

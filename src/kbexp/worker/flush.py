@@ -1,14 +1,19 @@
-"""What empties the caches of a CUDA device before a call, and how long that takes."""
+"""What empties the caches of a CUDA device before a call, and how long that and a copy take."""
 
 from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 FLUSH_BYTES = 256 * 2**20
 """What is written between two calls on a CUDA device: several times the largest L2 cache."""
 
-FLUSHES_TIMED = 5
+TIMES = 5
 
 
 @functools.cache
@@ -17,12 +22,31 @@ def flush_time_ms(device: str) -> float:
     import torch
 
     memory = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device=device)
+    return _least_ms(memory.zero_, device)
+
+
+def copy_time_ms(tensors: list[torch.Tensor]) -> float:
+    """Return the least that copying these tensors takes, which are on a CUDA device."""
+    import torch
+
+    targets = [torch.empty_like(tensor) for tensor in tensors]
+
+    def copy() -> None:
+        for target, tensor in zip(targets, tensors, strict=True):
+            target.copy_(tensor)
+
+    return _least_ms(copy, str(tensors[0].device)) if tensors else 0.0
+
+
+def _least_ms(work: Callable[[], object], device: str) -> float:
+    import torch
+
     with torch.cuda.device(device):
-        marks = [torch.cuda.Event(enable_timing=True) for _ in range(FLUSHES_TIMED + 1)]  # type: ignore[no-untyped-call]
-        memory.zero_()
+        marks = [torch.cuda.Event(enable_timing=True) for _ in range(TIMES + 1)]  # type: ignore[no-untyped-call]
+        work()
         for mark in marks[:-1]:
             mark.record()
-            memory.zero_()
+            work()
         marks[-1].record()
         torch.cuda.synchronize()
     return float(min(begun.elapsed_time(done) for begun, done in itertools.pairwise(marks)))

@@ -9,18 +9,12 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 from kbexp.config import EvaluatorConfig, Profile
 from kbexp.verdict import Phase, ProfileRow, Status
-from kbexp.worker.alone import ALONE_BLOCKS, beside_nothing
+from kbexp.worker.alone import beside_nothing
 from kbexp.worker.bare import Bare, compare_bare
-from kbexp.worker.calling import (
-    BARE_LOOKS,
-    CHECKED_SHARE,
-    Block,
-    Caller,
-)
+from kbexp.worker.calling import CHECKED_SHARE, Block, Caller
 from kbexp.worker.clocks import CHARGED_SHARE, Agreement, Clock, compare_clocks
 from kbexp.worker.conditions import Conditions
 from kbexp.worker.examination import Examination
@@ -31,14 +25,9 @@ from kbexp.worker.problems import new_seed, varied_trial
 from kbexp.worker.profile import PROFILE_CALLS, PROFILE_LIMIT_S
 from kbexp.worker.reference import Problem
 from kbexp.worker.report import Kind
+from kbexp.worker.scrutiny import Scrutiny
 from kbexp.worker.side import Side
-from kbexp.worker.timing import (
-    FASTER_SHARE,
-    RESOLUTION,
-    Stopwatch,
-    block_ms,
-    calls_per_block,
-)
+from kbexp.worker.timing import RESOLUTION, Stopwatch, calls_per_block
 
 CHECKED_BLOCKS = 6
 """Blocks of which an output was checked before a kernel is called faster. Whoever leaves out the
@@ -54,12 +43,6 @@ MOST_UNCLEAR_PAIRS = 30
 UNCLEAR_TIME = 2.0
 """Pairs, and the multiple of the settings' time, that are spent on clocks that disagree unclearly.
 With 30 pairs the clock around blocks of 25 short calls is known to some 0.003 ms a call."""
-
-BARE_PAIRS = 6
-"""Pairs of blocks without flushes, before a kernel is called faster on a CUDA device."""
-
-REPLAY_LIMIT_S = 20.0
-"""For recording and replaying a graph of a block's calls; a kernel may hang in it."""
 
 MORE_FLUSHES = 4
 """Flushes before a call where one does not hide what the host needs to queue it."""
@@ -95,7 +78,6 @@ class Judgement:
         self._random = random.Random(new_seed())
         self._lending = lending
         self._conditions = Conditions(device)
-        self._calls = 0
         sides = self._kernel, self._baseline
         self._caller = Caller(*sides, problem, examined, self._lending, device, self._random)
 
@@ -123,9 +105,6 @@ class Judgement:
                     kernel_ns = self._check_correctness()
             timing_started = time.monotonic()
             outcome = self._time(kernel_ns)
-            if self._settings.profile == Profile.torch:
-                outcome = replace(outcome, profile=self._profile())
-            outcome = self._alone(outcome)
         except Stop as stop:
             outcome = stop.outcome
         ended = time.monotonic()
@@ -138,30 +117,44 @@ class Judgement:
         )
 
     def _load(self, kernel: str, task: str) -> None:
-        """Have both runners construct their modules."""
+        """Have both runners construct their modules.
+
+        On a CUDA device the reference's is made and called before the kernel's process is told
+        anything: what it chooses in its first call, by the memory and the time that it finds, it
+        keeps.
+        """
         slots = slots_for(self._layout, self._settings.max_calls + 2, self._device)
         modules = [(self._kernel, kernel, "ModelNew"), (self._baseline, task, "Model")]
         self._random.shuffle(modules)  # What comes first may lie better in memory.
+        if self._device != "cpu":
+            modules.sort(key=lambda module: module[0] is self._kernel)
         for side, source, name in modules:
-            side.enter(Phase.LOAD, self._settings.run_timeout_s)
-            trusted = side is self._baseline
-            side.arena, ipc, lent = self._lending.lend(self._layout, slots, trusted)
-            order = {
-                "source": source,
-                "class_name": name,
-                "init": self._problem.init,
-                "seed": self._problem.weights,
-                "device": self._device,
-                "layout": self._layout.to_record(),
-                "slots": side.arena.slots,
-                "arguments": self._problem.tree,
-                "ipc": ipc,
-                "flush_bytes": FLUSH_BYTES,
-            }
-            side.tell(order, lent)
+            self._begin(side, source, name, slots)
+            if side is self._baseline and self._device != "cpu":
+                side.expect(Kind.READY)
+                self._caller.block(side, 1, check=False)
         for side in (self._baseline, self._kernel):
-            side.expect(Kind.READY)
+            if side is self._kernel or self._device == "cpu":
+                side.expect(Kind.READY)
             side.hold()
+
+    def _begin(self, side: Side, source: str, name: str, slots: int) -> None:
+        """Lend a runner its memory and tell it what to construct."""
+        side.enter(Phase.LOAD, self._settings.run_timeout_s)
+        side.arena, ipc, lent = self._lending.lend(self._layout, slots, side is self._baseline)
+        order = {
+            "source": source,
+            "class_name": name,
+            "init": self._problem.init,
+            "seed": self._problem.weights,
+            "device": self._device,
+            "layout": self._layout.to_record(),
+            "slots": side.arena.slots,
+            "arguments": self._problem.tree,
+            "ipc": ipc,
+            "flush_bytes": FLUSH_BYTES,
+        }
+        side.tell(order, lent)
 
     def _check_correctness(self) -> int:
         """Call the kernel on every trial's inputs, in random order; return its last time in ns.
@@ -193,7 +186,7 @@ class Judgement:
         """Alternate blocks of kernel and reference until the figures are good enough."""
         settings = self._settings
         self._enter_timing()
-        self._calls = calls = self._settle_calls(kernel_ns)
+        calls = self._settle_calls(kernel_ns)
         resolution = RESOLUTION[self._device.partition(":")[0]]
         watch = Stopwatch(settings, self._random.getrandbits(32), resolution)
         self._conditions.begin()
@@ -214,9 +207,7 @@ class Judgement:
         # What other machines take of the processor comes in bursts, which blocks do not average.
         stolen = float(conditions["steal_share"]) if self._device == "cpu" else 0.0
         self._measure_energy(calls)
-        bare = None
-        if watch.seems_faster() and self._device != "cpu":
-            bare = self._without_flushes(calls)
+        bare, profile = self._last_looks(watch, calls)
         agreement = self._agreement(usual, stolen, bare)
         watch.charge(agreement.charged)
         if fresh.kernel_ms:
@@ -226,10 +217,10 @@ class Judgement:
                 watch, agreement = fresh, other
         watch.widen(stolen / 2)
         figures = watch.figures()
-        return Outcome(
+        outcome = Outcome(
             Status.CORRECT,
             Phase.TIMING,
-            self._remarks(agreement),
+            self._remarks(agreement, bare),
             time_ms=figures.time_ms,
             reference_ms=figures.reference_ms,
             speedup=figures.speedup,
@@ -243,11 +234,35 @@ class Judgement:
                 **self._conditions.figures(figures.time_ms.value),
             },
             conditions=conditions,
+            profile=profile,
         )
+        return outcome if bare is None else beside_nothing(outcome, bare.reference_ms)
 
-    def _remarks(self, agreement: Agreement) -> tuple[str, ...]:
+    def _last_looks(
+        self, watch: Stopwatch, calls: int
+    ) -> tuple[Bare | None, tuple[ProfileRow, ...]]:
+        """Look closer at a kernel that came out faster on a device, and profile it where asked to.
+
+        It is not called any more after this, and its process may have ended.
+        """
+        scrutiny = None
+        if watch.seems_faster() and self._device != "cpu":
+            self._enter_timing()
+            reference_ms = statistics.median(watch.reference_ms)
+            sides = self._kernel, self._baseline
+            scrutiny = Scrutiny(self._caller, *sides, self._settings, calls, reference_ms)
+            scrutiny.look_at_kernel()
+        profile = self._profile() if self._settings.profile == Profile.torch else ()
+        if scrutiny is None:
+            return None, profile
+        self._enter_timing()
+        return scrutiny.look_at_reference(), profile
+
+    def _remarks(self, agreement: Agreement, bare: Bare | None) -> tuple[str, ...]:
         """Return what is to be said of a correct kernel."""
         remarks = [str(agreement)] if agreement.charged.value else []
+        if bare is not None and bare.uses_again:
+            remarks.append(bare.doubt())
         if self._caller.overwrites:
             remarks.append("it writes to its inputs, which whoever calls it may still need")
         return tuple(remarks)
@@ -263,16 +278,6 @@ class Judgement:
             return self._caller.profiled(PROFILE_CALLS)
         except Stop:
             return ()
-
-    def _alone(self, outcome: Outcome) -> Outcome:
-        """End a process that came out faster on a CUDA device; return what holds without it."""
-        speedup = outcome.speedup
-        if self._device == "cpu" or speedup is None or speedup.value <= 1 + FASTER_SHARE:
-            return outcome
-        self._kernel.end()
-        self._enter_timing()
-        block = partial(self._caller.block, self._baseline, self._calls, check=False)
-        return beside_nothing(outcome, [block_ms(block().times_ns) for _ in range(ALONE_BLOCKS)])
 
     def _settle_calls(self, kernel_ns: int) -> int:
         """Return how many calls a block has, for a kernel that takes about so long."""
@@ -295,30 +300,6 @@ class Judgement:
         watch.add(pair[self._kernel].times_ns, pair[self._baseline].times_ns)
         for side, block in pair.items():
             side.clock.add(watch.last_ms(side is self._kernel), block.judged_ns / calls / 1e6)
-
-    def _without_flushes(self, calls: int) -> Bare:
-        """Have blocks of both sides called without flushes, and both in a graph."""
-        self._enter_timing()
-        flushes, self._caller.flushes, self._caller.looks = self._caller.flushes, 0, BARE_LOOKS
-        self._kernel.clock, self._baseline.clock = Clock(), Clock()
-        watch = Stopwatch(self._settings, 0)
-        for _ in range(BARE_PAIRS):
-            self._time_pair(watch, calls)
-        self._caller.flushes, self._caller.looks = flushes, 1
-        bare = Bare(self._kernel.clock, self._baseline.clock, calls)
-        for side in (self._kernel, self._baseline):
-            side.enter(Phase.TIMING, min(REPLAY_LIMIT_S, self._settings.run_timeout_s))
-        # The last that is asked of it: what cannot be recorded may end the kernel's process.
-        try:
-            kernel_ms = self._caller.replayed_ms(self._kernel, calls)
-            if kernel_ms is not None:
-                reference_ms = self._caller.replayed_ms(self._baseline, calls)
-                if reference_ms is not None:
-                    bare = replace(bare, replayed_ms=(kernel_ms, reference_ms))
-        except Stop as stop:
-            if stop.outcome.status is Status.REJECTED:
-                raise
-        return bare
 
     def _waits_for_host(self, pair: dict[Side, Block]) -> bool:
         """Return whether the kernel's block took longer than its calls and the reference explain.
@@ -368,7 +349,7 @@ class Judgement:
             raise Stop(Outcome(Status.REJECTED, Phase.TIMING, (str(agreement),)))
         if bare is None:
             return agreement
-        return compare_bare(agreement, bare, statistics.median(clocks[1].reported_ms))
+        return compare_bare(agreement, bare)
 
     def _compared(self, clocks: Clocks, stolen: float) -> Agreement:
         contended = self._caller.neighbours.contended()

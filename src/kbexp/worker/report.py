@@ -61,9 +61,8 @@ class Report:
     """One report: `times_ns` with CALLED, `leaves` with LAYOUT, `text` with FAILED.
 
     `strided` comes with COPIED and with CALLED, where outputs were copied in between: one did not
-    lie in the order of its elements. `span_ns` comes with CALLED of a block on a CUDA device: from
-    before its first flush to after its last call. `captured` comes with CAPTURED and says whether
-    that worked, `profile` with PROFILED.
+    lie in the order of its elements. `captured` comes with CAPTURED and says whether that worked,
+    `profile` with PROFILED.
     """
 
     kind: Kind
@@ -71,7 +70,6 @@ class Report:
     leaves: tuple[Leaf, ...] = ()
     text: str = ""
     strided: bool = False
-    span_ns: int = 0
     captured: bool = False
     profile: tuple[ProfileRow, ...] = ()
 
@@ -82,9 +80,9 @@ def send_report(channel: socket.socket, kind: Kind, payload: bytes = b"") -> Non
     channel.sendall(HEADER.pack(MAGIC, kind, len(payload)) + payload)
 
 
-def pack_times(times_ns: list[int], strided: bool = False, span_ns: int = 0) -> bytes:
+def pack_times(times_ns: list[int], strided: bool = False) -> bytes:
     """Return the payload of a CALLED report."""
-    return struct.pack(f"<{len(times_ns)}Q?Q", *times_ns, strided, span_ns)
+    return struct.pack(f"<{len(times_ns)}Q?", *times_ns, strided)
 
 
 def pack_text(text: str) -> bytes:
@@ -126,7 +124,7 @@ def read_report(channel: socket.socket, timeout_s: float, calls: int = 0) -> Rep
     kind = Kind(code)
     expected = {
         Kind.READY: (0, 0),
-        Kind.CALLED: (8 * calls + 9, 8 * calls + 9),
+        Kind.CALLED: (8 * calls + 1, 8 * calls + 1),
         Kind.LAYOUT: (LEAVES.size, LEAVES.size + MAX_LEAVES * LEAF.size),
         Kind.COPIED: (1, 1),
         Kind.CAPTURED: (1, 1),
@@ -137,8 +135,8 @@ def read_report(channel: socket.socket, timeout_s: float, calls: int = 0) -> Rep
         raise Closed(f"the kernel's process sent a {kind.name} report of {size} bytes")
     payload = read_exactly(channel, size, deadline)
     if kind is Kind.CALLED:
-        *times_ns, strided, span_ns = struct.unpack(f"<{calls}Q?Q", payload)
-        return Report(kind, times_ns=tuple(times_ns), strided=strided, span_ns=span_ns)
+        *times_ns, strided = struct.unpack(f"<{calls}Q?", payload)
+        return Report(kind, times_ns=tuple(times_ns), strided=strided)
     if kind is Kind.LAYOUT:
         return Report(kind, leaves=_unpack_leaves(payload))
     if kind is Kind.COPIED:

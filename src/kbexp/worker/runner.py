@@ -73,7 +73,7 @@ class Runner:
             getattr(module, order["class_name"]), order["init"], order["seed"], self._device
         )
         self._last: Any = None
-        self._span_ns = 0
+        self._kept: list[Any] = []
         self._strided = False
         """True once an output that was handed over did not lie in the order of its elements."""
         self._flush = None
@@ -85,9 +85,10 @@ class Runner:
 
         `call`: call the kernel on a slot's inputs and report its time, in ns. `give`: copy the
         last call's output into a slot. `block`: call the kernel on many slots without waiting in
-        between, copy every output and report every time. `capture`: record the calls on many slots
-        and the copies of their outputs as one CUDA graph, and report whether that worked. `replay`:
-        run it. `profile`: call it on some slots and report where the time went.
+        between, copy every output and report every time. `keep`: call it on many slots and keep the
+        outputs. `capture`: record the calls on many slots as one CUDA graph, and report whether
+        that worked. `replay`: run it. `hand`: copy what was kept or recorded into these slots.
+        `profile`: call it on some slots and report where the time went.
         """
         import torch
 
@@ -108,13 +109,26 @@ class Runner:
             torch.cuda.synchronize()
             send_report(channel, Kind.COPIED, b"\0")
             return
+        if "keep" in order:
+            staged = [unflatten(self._arguments, self._inputs(slot)) for slot in order["keep"]]
+            with torch.no_grad():
+                self._kept = [self._call(*arguments) for arguments in staged]
+            torch.cuda.synchronize()
+            send_report(channel, Kind.COPIED, b"\0")
+            return
+        if "hand" in order:
+            for output, slot in zip(self._kept, order["hand"], strict=True):
+                self._hand_over(output, slot)
+            torch.cuda.synchronize()
+            send_report(channel, Kind.COPIED, b"\0")
+            return
         with torch.no_grad():
             if "call" in order:
                 done = self._call_once(order["call"])
             else:
                 done = self._block(order["block"], order["flushes"])
         if isinstance(done, list):
-            send_report(channel, Kind.CALLED, pack_times(done, self._strided, self._span_ns))
+            send_report(channel, Kind.CALLED, pack_times(done, self._strided))
         else:
             send_report(channel, Kind.LAYOUT, done)
 
@@ -139,10 +153,9 @@ class Runner:
         kept = []
         staged = [unflatten(self._arguments, self._inputs(slot)) for slot in slots]
         # Made here and not between the calls, where without flushes the device waits for the host.
-        marks = [torch.cuda.Event(enable_timing=True) for _ in range(2 * len(slots) + 1)]  # type: ignore[no-untyped-call]
-        begun, pairs = marks[0], list(zip(marks[1::2], marks[2::2], strict=True))
+        marks = [torch.cuda.Event(enable_timing=True) for _ in range(2 * len(slots))]  # type: ignore[no-untyped-call]
+        pairs = list(zip(marks[::2], marks[1::2], strict=True))
         torch.cuda.synchronize()
-        begun.record()
         for slot, arguments, (before, after) in zip(slots, staged, pairs, strict=True):
             for _ in range(flushes):
                 self._flush.zero_()
@@ -161,23 +174,20 @@ class Runner:
             different = self._hand_over(tensors, slot)
             if different:
                 return different
-        self._span_ns = int(begun.elapsed_time(marks[-1]) * 1e6)
         return [int(before.elapsed_time(after) * 1e6) for before, after in pairs]
 
     def _capture(self, slots: list[int]) -> bool:
-        """Record the calls on slots, and the copies of their outputs; False where that fails."""
+        """Record the calls on slots and keep their outputs; False where that fails."""
         import torch
 
         self._graph: Any = torch.cuda.CUDAGraph()
         staged = [unflatten(self._arguments, self._inputs(slot)) for slot in slots]
         try:
             with torch.no_grad(), torch.cuda.graph(self._graph):
-                for slot, arguments in zip(slots, staged, strict=True):
-                    if self._hand_over(self._call(*arguments), slot):
-                        return False
+                self._kept = [self._call(*arguments) for arguments in staged]
+            return not any(self._layout_if_different(output_tensors(o)) for o in self._kept)
         except Exception:  # such as a kernel that waits for the device
             return False
-        return True
 
     def _inputs(self, slot: int) -> list[torch.Tensor]:
         return [tensor.to(self._device) for tensor in self._arena.inputs(slot)]

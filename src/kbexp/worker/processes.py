@@ -186,7 +186,6 @@ four was luck of the zygote's heap, alike in all evaluations of a worker, and ma
 """
 
 
-
 KEPT_VARIABLES = frozenset(
     {
         "PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "CC", "CXX",

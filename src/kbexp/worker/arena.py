@@ -126,7 +126,6 @@ class Arena:
     def first(self, index: int, slot: int) -> int:
         """Return the place, in `elements(index)`, of the first element of a slot's input."""
         leaf, offset = self.layout.offsets()[index]
-        self.used = max(self.used, slot + 1)
         return (slot * self.layout.slot_bytes + offset) // ITEM_BYTES[leaf.dtype]
 
     def poison(self, slot: int, share: float = 1.0, place: float = 0.0) -> None:

@@ -131,6 +131,19 @@ def test_memory_that_was_lent_before_holds_nothing_of_it() -> None:
     assert larger.slots == 7
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_both_sides_have_all_their_pages_before_one_is_used(trusted: bool) -> None:
+    layout = Layout((Leaf("float32", (50_000,)),), (Leaf("float32", (700,)),))
+    lending = Lending("cpu")
+    fds = [lending.lend(layout, 5, whose)[2][0] for whose in (trusted, not trusted)]
+    files = [os.fstat(fd) for fd in fds]
+    assert files[0].st_ino != files[1].st_ino
+    assert [file.st_blocks * 512 for file in files] == [5 * layout.slot_bytes] * 2
+    lending.close()
+    again = [lending.lend(layout, 5, whose)[2][0] for whose in (trusted, not trusted)]
+    assert [os.fstat(fd).st_ino for fd in again] == [file.st_ino for file in files]
+
+
 def test_a_runner_cannot_shrink_or_grow_the_memory() -> None:
     _, fd = create_host(Layout((Leaf("float32", (1000,)),), ()), 4)
     for size in (0, 2**30):

@@ -59,7 +59,7 @@ def kbexp_calm() -> None:
 
     Left alone, OpenMP's threads spin while they wait: where other programs want the cores too, a
     call takes up to ten times as long. And it is chance whether freed memory is kept, or fetched
-    from the system again in every call.
+    from the system again in every call, and whether the next tensor is put where the last one was.
     """
     import os
     import sys
@@ -67,7 +67,8 @@ def kbexp_calm() -> None:
     settings = {
         "GOMP_SPINCOUNT": "3000",
         "KMP_BLOCKTIME": "0",
-        "GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184",
+        "GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"
+        ":glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0",
     }
     # Not where a notebook or another program runs this file: that would be started again.
     if "KBEXP_CALM" not in os.environ and sys.argv[0] in sys.orig_argv:

@@ -8,10 +8,12 @@ anonymous file again, and both sides copy.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import math
 import mmap
 import os
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,10 @@ ALIGNMENT = 512
 """Every tensor starts at a multiple of this, as torch's CUDA allocator gives them."""
 
 PAGE = 4096
+PIECE_BYTES = 16 * PAGE
+MADV_POPULATE_WRITE = 23
+"""Of Linux 5.14; Python's mmap does not name it."""
+
 ITEM_BYTES = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2,
     "int8": 1, "uint8": 1, "bool": 1, "complex64": 8, "complex128": 16,
@@ -84,15 +90,11 @@ def _padded(leaf: Leaf) -> int:
 
 
 class Arena:
-    """Slots over one block of bytes, `memory` being a uint8 tensor on the device or on the host.
-
-    `used` is the number below which all slots lie that were asked for here.
-    """
+    """Slots over one block of bytes, `memory` being a uint8 tensor on the device or on the host."""
 
     def __init__(self, layout: Layout, slots: int, memory: torch.Tensor, keeper: Any) -> None:
         self.layout = layout
         self.slots = slots
-        self.used = 0
         self._memory = memory
         self._keeper = keeper  # What must live as long as `memory`.
 
@@ -107,7 +109,6 @@ class Arena:
     def _views(self, slot: int) -> list[torch.Tensor]:
         import torch
 
-        self.used = max(self.used, slot + 1)
         start = slot * self.layout.slot_bytes
         views = []
         for leaf, offset in self.layout.offsets():
@@ -125,7 +126,6 @@ class Arena:
     def first(self, index: int, slot: int) -> int:
         """Return the place, in `elements(index)`, of the first element of a slot's input."""
         leaf, offset = self.layout.offsets()[index]
-        self.used = max(self.used, slot + 1)
         return (slot * self.layout.slot_bytes + offset) // ITEM_BYTES[leaf.dtype]
 
     def poison(self, slot: int, share: float = 1.0, place: float = 0.0) -> None:
@@ -145,19 +145,33 @@ class Arena:
     def wipe(self) -> None:
         """Have zeros everywhere, as in a new one; for memory of the host.
 
-        What was used keeps its pages, since the next evaluation uses it too; what a runner may
-        have written elsewhere goes back to the system.
+        It keeps its pages: others would lie elsewhere, and be faster or slower.
         """
-        end = self.used * self.layout.slot_bytes
-        self._memory[:end].zero_()
-        if end < len(self._keeper):
-            self._keeper.madvise(mmap.MADV_REMOVE, end, len(self._keeper) - end)
+        self._memory.zero_()
+
+    def fill(self, start: int) -> None:
+        """Have pages for `PIECE_BYTES` of it from `start`, where the system has such a call."""
+        length = min(PIECE_BYTES, len(self._keeper) - start)
+        with contextlib.suppress(OSError):
+            self._keeper.madvise(MADV_POPULATE_WRITE, start, length)
 
     def close(self) -> None:
         """Give the memory back; tensors over it must not be used afterwards."""
         closing = getattr(self._keeper, "free", None)
         if closing:
             closing()
+
+
+def fill_in_turns(arenas: list[Arena]) -> None:
+    """Give arenas of one layout, on the host, pages of the same regions of the machine's memory.
+
+    What the system gives first is what others have left in pieces, and slower than what it gives
+    later.
+    """
+    for start in range(0, arenas[0].slots * arenas[0].layout.slot_bytes, PIECE_BYTES):
+        # The order within a turn is drawn: the system may give pages of two kinds in turns, too.
+        for arena in random.sample(arenas, len(arenas)):
+            arena.fill(start)
 
 
 def create_host(layout: Layout, slots: int) -> tuple[Arena, int]:

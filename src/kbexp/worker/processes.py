@@ -169,11 +169,21 @@ parallel region, some 15 ms on a recent Xeon: those of judge, reference and kern
 processor from each other while they are timed in turn. 3000 times outlast the gaps in a call."""
 
 
-MEMORY_KEPT = {"GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"}
+MEMORY_KEPT = {
+    "GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"
+    ":glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"
+}
 """Freed memory stays with its process. Left alone, glibc gives large blocks back to the system and
 asks for them again, or does not, by how the heap of that one process happens to lie: a kernel of
 many intermediate tensors then pays for fresh pages in every call or in none, and measured against
-itself in another process it came out 2.5 times as fast."""
+itself in another process it came out 2.5 times as fast.
+
+And what is freed is joined to its neighbours at once. torch's blocks are aligned, and so come with
+a remainder of some tens of bytes; kept in a cache of small pieces (`tcache`, `mxfast`), it parts
+the block from free memory beside it, the next tensor of that size does not fit there any more and
+is given memory that no cache holds. Whether a kernel works in two blocks in turn or in three or
+four was luck of the zygote's heap, alike in all evaluations of a worker, and made a quarter.
+"""
 
 
 KEPT_VARIABLES = frozenset(

@@ -19,6 +19,12 @@ from kbexp.worker.sandbox import Walls
 from kbexp.worker.supervisor import Role, supervise
 from kbexp.worker.visible import visible_paths
 
+GAP_BYTES = 4 * 2**20
+"""More than the small tensors of a call take together; less than a large one, of which a third
+copy would not fit the caches."""
+
+_kept: list[Any] = []
+
 
 def warm() -> None:
     """Import what kernels and judges use, so that their processes need not."""
@@ -50,9 +56,23 @@ def warm() -> None:
                          torch.expm1, torch.sigmoid, torch.erfinv, torch.lgamma):  # fmt: skip
             function(few.to(dtype))
         torch.pow(few.to(dtype), 1.5)
+    leave_a_gap()
     gc.collect()
     # Frozen objects are not touched by the children's collections: their pages stay shared.
     gc.freeze()
+
+
+def leave_a_gap() -> None:
+    """Leave room for small tensors below the heap's end, where large ones come and go.
+
+    A row's sum that takes the first bytes of a block of 16 MiB just freed keeps the next such
+    block from lying there. No page of this is touched.
+    """
+    import torch
+
+    below, above = (torch.empty(GAP_BYTES, dtype=torch.uint8) for _ in range(2))
+    del below  # Were it the last, its memory would be one with what follows.
+    _kept.append(above)
 
 
 def roles() -> dict[str, Role]:

@@ -174,7 +174,11 @@ def test_memory_shared_by_several_counts_once(worker: Worker, task: Task) -> Non
     assert "<<lived>>" in verdict.reasons[0], verdict
 
 
-def test_an_honest_kernel_is_timed(worker: Worker, task: Task) -> None:
+def test_an_honest_kernel_is_timed(worker: Worker) -> None:
+    # No kernel is far slower than this reference, however busy the machine, and so given up early.
+    wait = "def forward(self, x):\n        __import__('time').sleep(0.005)"
+    task = Task("unhurried", TASK.replace("def forward(self, x):", wait))
+    assert task.source != TASK
     verdict = worker.evaluate(task, Kernel(KERNEL))
     assert verdict.status is Status.CORRECT
     assert verdict.phase is Phase.TIMING

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from kbexp.verdict import Interval
 from kbexp.worker.bare import HOST_MS, REPLAYED_BLOCK_MS, Bare, compare_bare
 from kbexp.worker.clocks import Agreement, Clock
+from kbexp.worker.flush import copy_time_ms
 
 COPY_MS = 0.06
 
@@ -58,3 +60,8 @@ def test_beside_a_graph_what_the_clocks_show_too_is_in_the_interval() -> None:
     charged = bare(unlucky, 0.2, replayed=0.14).charged
     surely_ms = 0.03 - REPLAYED_BLOCK_MS / 25
     assert (charged.value, charged.low, charged.high) == pytest.approx((surely_ms, surely_ms, 0.03))
+
+
+def test_outputs_that_lie_in_the_hosts_memory_save_no_copy_on_a_device() -> None:
+    assert copy_time_ms([torch.zeros(3)]) == 0.0
+    assert copy_time_ms([]) == 0.0

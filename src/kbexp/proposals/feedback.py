@@ -15,8 +15,8 @@ _MAX_METRICS = 12
 _BOOKKEEPING = (
     "calls", "called_s", "checked", "pairs", "unreported_ms", "bare_ms", "bare_reference_ms",
     "kept_ms", "kept_reference_ms", "replayed_ms", "replayed_reference_ms", "reference_alone_ms",
-    "bytes", "nonzero_bytes",
-    "flops", "bound_ms", "bound_speedup", "share_of_bound", "bandwidth_bytes_per_s", "flops_per_s",
+    "bytes", "nonzero_bytes", "flops", "bound_ms", "bound_speedup", "share_of_bound",
+    "bandwidth_bytes_per_s", "flops_per_s",
 )  # fmt: skip
 
 _LITTLE_LEFT = 0.85

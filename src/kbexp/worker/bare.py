@@ -71,11 +71,8 @@ class Bare:
 
     def bound_ms(self) -> float:
         """Return the most that a call of the kernel can take."""
-        kernel_ms, reference_ms = self.replayed_ms or self.kept_ms or (0.0, 0.0)
-        if self.uses_again:
-            kernel_ms, reference_ms = (
-                min(clock.judged_ms) for clock in (self.kernel, self.reference)
-            )
+        in_blocks = min(self.kernel.judged_ms), min(self.reference.judged_ms)
+        kernel_ms, reference_ms = self.replayed_ms or self.kept_ms or in_blocks
         return kernel_ms - max(0.0, reference_ms - self.reference_ms)
 
 

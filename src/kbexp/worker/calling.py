@@ -120,7 +120,10 @@ class Caller:
         return Kept(side, slots, feed, self._lending, self._random, answers, graph).call_ms()
 
     def copy_ms(self) -> float:
-        """Return the least that copying the outputs of one call on a CUDA device takes."""
+        """Return the least that copying the outputs of one call takes, 0 where that is no device's.
+
+        Without CUDA IPC they lie in the host's memory.
+        """
         return copy_time_ms(self._arena(self._kernel).outputs(0))
 
     def on_trials(self, trials: list[Trial]) -> Block:

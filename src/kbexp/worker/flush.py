@@ -26,16 +26,18 @@ def flush_time_ms(device: str) -> float:
 
 
 def copy_time_ms(tensors: list[torch.Tensor]) -> float:
-    """Return the least that copying these tensors takes, which are on a CUDA device."""
+    """Return the least that copying these tensors takes on their CUDA device, 0 elsewhere."""
     import torch
 
+    if not tensors or not tensors[0].is_cuda:
+        return 0.0
     targets = [torch.empty_like(tensor) for tensor in tensors]
 
     def copy() -> None:
         for target, tensor in zip(targets, tensors, strict=True):
             target.copy_(tensor)
 
-    return _least_ms(copy, str(tensors[0].device)) if tensors else 0.0
+    return _least_ms(copy, str(tensors[0].device))
 
 
 def _least_ms(work: Callable[[], object], device: str) -> float:

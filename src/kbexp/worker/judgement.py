@@ -119,42 +119,56 @@ class Judgement:
     def _load(self, kernel: str, task: str) -> None:
         """Have both runners construct their modules.
 
-        On a CUDA device the reference's is made and called before the kernel's process is told
-        anything: what it chooses in its first call, by the memory and the time that it finds, it
+        On a CUDA device the reference's is made and called before the kernel's process is told of
+        any module: what it chooses in its first call, by the memory and the time that it finds, it
         keeps.
         """
-        slots = slots_for(self._layout, self._settings.max_calls + 2, self._device)
-        modules = [(self._kernel, kernel, "ModelNew"), (self._baseline, task, "Model")]
-        self._random.shuffle(modules)  # What comes first may lie better in memory.
-        if self._device != "cpu":
-            modules.sort(key=lambda module: module[0] is self._kernel)
-        for side, source, name in modules:
-            self._begin(side, source, name, slots)
-            if side is self._baseline and self._device != "cpu":
+        sides = [self._kernel, self._baseline]
+        self._random.shuffle(sides)  # What comes first may lie better in memory.
+        self._prepare(sides)
+        if self._device == "cpu":
+            for side in sides:
+                self._construct(side, kernel, task)
+            for side in (self._baseline, self._kernel):
                 side.expect(Kind.READY)
-                self._caller.block(side, 1, check=False)
-        for side in (self._baseline, self._kernel):
-            if side is self._kernel or self._device == "cpu":
-                side.expect(Kind.READY)
-            side.hold()
+        else:
+            self._construct(self._baseline, kernel, task)
+            self._baseline.expect(Kind.READY)
+            self._caller.block(self._baseline, 1, check=False)
+            self._construct(self._kernel, kernel, task)
+            self._kernel.expect(Kind.READY)
+        self._baseline.hold()
+        self._kernel.hold()
 
-    def _begin(self, side: Side, source: str, name: str, slots: int) -> None:
-        """Lend a runner its memory and tell it what to construct."""
+    def _prepare(self, sides: list[Side]) -> None:
+        """Lend the runners their memory, and have them begin with the device."""
+        slots = slots_for(self._layout, self._settings.max_calls + 2, self._device)
+        for side in sides:
+            side.enter(Phase.LOAD, self._settings.run_timeout_s)
+            side.arena, ipc, lent = self._lending.lend(self._layout, slots, side is self._baseline)
+            order = {
+                "device": self._device,
+                "layout": self._layout.to_record(),
+                "slots": side.arena.slots,
+                "arguments": self._problem.tree,
+                "ipc": ipc,
+                "flush_bytes": FLUSH_BYTES,
+            }
+            side.tell(order, lent)
+        for side in (self._baseline, self._kernel):
+            side.expect(Kind.READY)
+
+    def _construct(self, side: Side, kernel: str, task: str) -> None:
+        """Tell a runner which module to construct."""
         side.enter(Phase.LOAD, self._settings.run_timeout_s)
-        side.arena, ipc, lent = self._lending.lend(self._layout, slots, side is self._baseline)
+        on_kernel = side is self._kernel
         order = {
-            "source": source,
-            "class_name": name,
+            "source": kernel if on_kernel else task,
+            "class_name": "ModelNew" if on_kernel else "Model",
             "init": self._problem.init,
             "seed": self._problem.weights,
-            "device": self._device,
-            "layout": self._layout.to_record(),
-            "slots": side.arena.slots,
-            "arguments": self._problem.tree,
-            "ipc": ipc,
-            "flush_bytes": FLUSH_BYTES,
         }
-        side.tell(order, lent)
+        side.tell(order)
 
     def _check_correctness(self) -> int:
         """Call the kernel on every trial's inputs, in random order; return its last time in ns.

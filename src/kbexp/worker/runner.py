@@ -41,8 +41,8 @@ def main(order: dict[str, Any], fds: list[int]) -> None:
     """Serve one judge until it hangs up; the role of a forked process."""
     channel = socket.socket(fileno=fds[0])
     try:
-        loaded, lent = wire.receive(channel)
-        runner = Runner(loaded, lent, order["inside"])
+        prepared, lent = wire.receive(channel)
+        runner = Runner(prepared, lent, order["inside"])
         send_report(channel, Kind.READY)
         while True:
             told, _ = wire.receive(channel)
@@ -56,22 +56,20 @@ def main(order: dict[str, Any], fds: list[int]) -> None:
 
 
 class Runner:
-    """One constructed module and the slots that it is called on."""
+    """One constructed module and the slots that it is called on.
+
+    At first it has only what it needs of its device: no module, and nothing untrusted has run.
+    """
 
     def __init__(self, order: dict[str, Any], lent: list[int], inside: str) -> None:
         import torch
 
+        self._inside = inside
         self._device = torch.device(order["device"])
         self._layout = Layout.from_record(order["layout"])
         self._arguments = order["arguments"]
         self._arena = _map(self._layout, order, lent)
         self._staged = self._device.type == "cuda" and not order["ipc"]
-        module = load_module(order["source"], inside)
-        if not hasattr(module, order["class_name"]):
-            raise AttributeError(f"the module defines no {order['class_name']}")
-        self._call = construct(
-            getattr(module, order["class_name"]), order["init"], order["seed"], self._device
-        )
         self._last: Any = None
         self._kept: list[Any] = []
         self._strided = False
@@ -81,66 +79,59 @@ class Runner:
             self._flush = torch.empty(order["flush_bytes"], dtype=torch.uint8, device=self._device)
 
     def answer(self, channel: socket.socket, order: dict[str, Any]) -> None:
-        """Obey one order.
+        """Obey one order, which is known by one of its keys, and report how that went.
 
-        `call`: call the kernel on a slot's inputs and report its time, in ns. `give`: copy the
-        last call's output into a slot. `block`: call the kernel on many slots without waiting in
-        between, copy every output and report every time. `keep`: call it on many slots and keep the
-        outputs. `capture`: record the calls on many slots as one CUDA graph, and report whether
-        that worked. `replay`: run it. `hand`: copy what was kept or recorded into these slots.
-        `profile`: call it on some slots and report where the time went.
+        `source`: construct the module; the first of all. `call`: call the kernel on a slot's inputs
+        and report its time, in ns. `give`: copy the last call's output into a slot. `block`: call
+        the kernel on many slots without waiting in between, copy every output and report every
+        time. `keep`: call it on many slots and keep the outputs. `capture`: record the calls on
+        many slots as one CUDA graph, and report whether that worked. `replay`: run it. `hand`: copy
+        what was kept or recorded into these slots. `profile`: call it on some slots and report
+        where the time went.
         """
+        obeyed: dict[str, Callable[[dict[str, Any]], tuple[Kind, bytes]]] = {
+            "call": self._call_once,
+            "give": self._give,
+            "block": self._block,
+            "keep": self._keep,
+            "capture": self._capture,
+            "replay": self._replay,
+            "hand": self._hand,
+            "profile": self._profile,
+            "source": self._load,
+        }
+        send_report(channel, *next(obeyed[key] for key in obeyed if key in order)(order))
+
+    def _load(self, order: dict[str, Any]) -> tuple[Kind, bytes]:
+        module = load_module(order["source"], self._inside)
+        if not hasattr(module, order["class_name"]):
+            raise AttributeError(f"the module defines no {order['class_name']}")
+        self._call = construct(
+            getattr(module, order["class_name"]), order["init"], order["seed"], self._device
+        )
+        return Kind.READY, b""
+
+    def _call_once(self, order: dict[str, Any]) -> tuple[Kind, bytes]:
         import torch
 
-        if "give" in order:
-            self._hand_over(self._last, order["give"])
-            send_report(channel, Kind.COPIED, b"\1" if self._strided else b"\0")
-            return
-        if "profile" in order:
-            inputs = [unflatten(self._arguments, self._inputs(slot)) for slot in order["profile"]]
-            rows = traced(self._call, inputs, on_cuda=self._device.type == "cuda")
-            send_report(channel, Kind.PROFILED, pack_profile(rows))
-            return
-        if "capture" in order:
-            send_report(channel, Kind.CAPTURED, b"\1" if self._capture(order["capture"]) else b"\0")
-            return
-        if "replay" in order:
-            self._graph.replay()
-            torch.cuda.synchronize()
-            send_report(channel, Kind.COPIED, b"\0")
-            return
-        if "keep" in order:
-            staged = [unflatten(self._arguments, self._inputs(slot)) for slot in order["keep"]]
-            with torch.no_grad():
-                self._kept = [self._call(*arguments) for arguments in staged]
-            torch.cuda.synchronize()
-            send_report(channel, Kind.COPIED, b"\0")
-            return
-        if "hand" in order:
-            for output, slot in zip(self._kept, order["hand"], strict=True):
-                self._hand_over(output, slot)
-            torch.cuda.synchronize()
-            send_report(channel, Kind.COPIED, b"\0")
-            return
-        with torch.no_grad():
-            if "call" in order:
-                done = self._call_once(order["call"])
-            else:
-                done = self._block(order["block"], order["flushes"])
-        if isinstance(done, list):
-            send_report(channel, Kind.CALLED, pack_times(done, self._strided))
-        else:
-            send_report(channel, Kind.LAYOUT, done)
-
-    def _call_once(self, slot: int) -> list[int] | bytes:
         self._last = None  # Freed before the next call, as it would be between calls of a program.
-        arguments = unflatten(self._arguments, self._arena.inputs(slot))
-        start = time.perf_counter_ns()
-        self._last = self._call(*arguments)
-        taken = time.perf_counter_ns() - start
-        return self._layout_if_different(output_tensors(self._last)) or [taken]
+        arguments = unflatten(self._arguments, self._arena.inputs(order["call"]))
+        with torch.no_grad():
+            start = time.perf_counter_ns()
+            self._last = self._call(*arguments)
+            taken = time.perf_counter_ns() - start
+        return self._called([taken], self._layout_if_different(output_tensors(self._last)))
 
-    def _block(self, slots: list[int], flushes: int) -> list[int] | bytes:
+    def _give(self, order: dict[str, Any]) -> tuple[Kind, bytes]:
+        self._hand_over(self._last, order["give"])
+        return Kind.COPIED, b"\1" if self._strided else b"\0"
+
+    def _profile(self, order: dict[str, Any]) -> tuple[Kind, bytes]:
+        inputs = [unflatten(self._arguments, self._inputs(slot)) for slot in order["profile"]]
+        rows = traced(self._call, inputs, on_cuda=self._device.type == "cuda")
+        return Kind.PROFILED, pack_profile(rows)
+
+    def _block(self, order: dict[str, Any]) -> tuple[Kind, bytes]:
         """Queue flush, event, call, event, copy for all slots, and wait only at the end.
 
         The flush takes the device longer than the host needs to queue the call, so that no launch
@@ -150,44 +141,73 @@ class Runner:
 
         if self._flush is None:
             raise ValueError("blocks are for CUDA devices")
-        kept = []
+        slots, kept = order["block"], []
         staged = [unflatten(self._arguments, self._inputs(slot)) for slot in slots]
         # Made here and not between the calls, where without flushes the device waits for the host.
         marks = [torch.cuda.Event(enable_timing=True) for _ in range(2 * len(slots))]  # type: ignore[no-untyped-call]
         pairs = list(zip(marks[::2], marks[1::2], strict=True))
         torch.cuda.synchronize()
-        for slot, arguments, (before, after) in zip(slots, staged, pairs, strict=True):
-            for _ in range(flushes):
-                self._flush.zero_()
-            before.record()
-            output = self._call(*arguments)
-            after.record()
-            if self._staged:
-                # A copy to the host would wait for the device in the middle of the block.
-                kept.append((slot, [tensor.clone() for tensor in output_tensors(output)]))
-                continue
-            different = self._hand_over(output, slot)
-            if different:
-                return different
+        with torch.no_grad():
+            for slot, arguments, (before, after) in zip(slots, staged, pairs, strict=True):
+                for _ in range(order["flushes"]):
+                    self._flush.zero_()
+                before.record()
+                output = self._call(*arguments)
+                after.record()
+                if self._staged:
+                    # A copy to the host would wait for the device in the middle of the block.
+                    kept.append((slot, [tensor.clone() for tensor in output_tensors(output)]))
+                elif different := self._hand_over(output, slot):
+                    return Kind.LAYOUT, different
         torch.cuda.synchronize()
         for slot, tensors in kept:
-            different = self._hand_over(tensors, slot)
-            if different:
-                return different
-        return [int(before.elapsed_time(after) * 1e6) for before, after in pairs]
+            if different := self._hand_over(tensors, slot):
+                return Kind.LAYOUT, different
+        return self._called([int(before.elapsed_time(after) * 1e6) for before, after in pairs])
 
-    def _capture(self, slots: list[int]) -> bool:
-        """Record the calls on slots and keep their outputs; False where that fails."""
+    def _called(self, times_ns: list[int], different: bytes = b"") -> tuple[Kind, bytes]:
+        """Return the report of calls, or of the layout of an output that is not the task's."""
+        if different:
+            return Kind.LAYOUT, different
+        return Kind.CALLED, pack_times(times_ns, self._strided)
+
+    def _keep(self, order: dict[str, Any]) -> tuple[Kind, bytes]:
+        import torch
+
+        staged = [unflatten(self._arguments, self._inputs(slot)) for slot in order["keep"]]
+        with torch.no_grad():
+            self._kept = [self._call(*arguments) for arguments in staged]
+        torch.cuda.synchronize()
+        return Kind.COPIED, b"\0"
+
+    def _capture(self, order: dict[str, Any]) -> tuple[Kind, bytes]:
+        """Record the calls on slots and keep their outputs, where that is possible."""
         import torch
 
         self._graph: Any = torch.cuda.CUDAGraph()
-        staged = [unflatten(self._arguments, self._inputs(slot)) for slot in slots]
+        staged = [unflatten(self._arguments, self._inputs(slot)) for slot in order["capture"]]
         try:
             with torch.no_grad(), torch.cuda.graph(self._graph):
                 self._kept = [self._call(*arguments) for arguments in staged]
-            return not any(self._layout_if_different(output_tensors(o)) for o in self._kept)
+            alike = not any(self._layout_if_different(output_tensors(o)) for o in self._kept)
         except Exception:  # such as a kernel that waits for the device
-            return False
+            alike = False
+        return Kind.CAPTURED, b"\1" if alike else b"\0"
+
+    def _replay(self, order: dict[str, Any]) -> tuple[Kind, bytes]:
+        import torch
+
+        self._graph.replay()
+        torch.cuda.synchronize()
+        return Kind.COPIED, b"\0"
+
+    def _hand(self, order: dict[str, Any]) -> tuple[Kind, bytes]:
+        import torch
+
+        for output, slot in zip(self._kept, order["hand"], strict=True):
+            self._hand_over(output, slot)
+        torch.cuda.synchronize()
+        return Kind.COPIED, b"\0"
 
     def _inputs(self, slot: int) -> list[torch.Tensor]:
         return [tensor.to(self._device) for tensor in self._arena.inputs(slot)]
@@ -206,7 +226,8 @@ class Runner:
         for tensor, place in zip(tensors, self._arena.outputs(slot), strict=True):
             if tensor.device.type != self._device.type:
                 raise Unsupported(f"forward returned a tensor on {tensor.device}")
-            place.copy_(tensor)
+            # Where a kernel has enabled gradients again, the place would remember where it is from.
+            place.copy_(tensor.detach())
         return b""
 
 

@@ -89,49 +89,71 @@ class Runner:
         what was kept or recorded into these slots. `profile`: call it on some slots and report
         where the time went.
         """
-        obeyed: dict[str, Callable[[dict[str, Any]], tuple[Kind, bytes]]] = {
-            "call": self._call_once,
-            "give": self._give,
-            "block": self._block,
-            "keep": self._keep,
-            "capture": self._capture,
-            "replay": self._replay,
-            "hand": self._hand,
-            "profile": self._profile,
-            "source": self._load,
-        }
-        send_report(channel, *next(obeyed[key] for key in obeyed if key in order)(order))
+        import torch
 
-    def _load(self, order: dict[str, Any]) -> tuple[Kind, bytes]:
+        if "source" in order:
+            self._load(order)
+            send_report(channel, Kind.READY)
+        elif "profile" in order:
+            staged = self._arguments_of(order["profile"])
+            rows = traced(self._call, staged, on_cuda=self._device.type == "cuda")
+            send_report(channel, Kind.PROFILED, pack_profile(rows))
+        else:
+            with torch.no_grad():
+                self._work(channel, order)
+
+    def _work(self, channel: socket.socket, order: dict[str, Any]) -> None:
+        if "call" in order:
+            self._report(channel, self._call_once(order["call"]))
+        elif "block" in order:
+            self._report(channel, self._block(order["block"], order["flushes"]))
+        elif "give" in order:
+            self._hand_over(self._last, order["give"])
+            send_report(channel, Kind.COPIED, bytes([self._strided]))
+        elif "capture" in order:
+            send_report(channel, Kind.CAPTURED, bytes([self._capture(order["capture"])]))
+        else:
+            self._later(order)
+            send_report(channel, Kind.COPIED, b"\0")
+
+    def _report(self, channel: socket.socket, done: list[int] | bytes) -> None:
+        """Report the times of calls, or the layout of an output that is not the task's."""
+        if isinstance(done, list):
+            send_report(channel, Kind.CALLED, pack_times(done, self._strided))
+        else:
+            send_report(channel, Kind.LAYOUT, done)
+
+    def _load(self, order: dict[str, Any]) -> None:
         module = load_module(order["source"], self._inside)
         if not hasattr(module, order["class_name"]):
             raise AttributeError(f"the module defines no {order['class_name']}")
         self._call = construct(
             getattr(module, order["class_name"]), order["init"], order["seed"], self._device
         )
-        return Kind.READY, b""
 
-    def _call_once(self, order: dict[str, Any]) -> tuple[Kind, bytes]:
+    def _later(self, order: dict[str, Any]) -> None:
+        """Work on outputs that are asked for later, and wait until that is done."""
         import torch
 
+        if "replay" in order:
+            self._graph.replay()
+        elif "keep" in order:
+            staged = self._arguments_of(order["keep"])
+            self._kept = [self._call(*arguments) for arguments in staged]
+        else:
+            for output, slot in zip(self._kept, order["hand"], strict=True):
+                self._hand_over(output, slot)
+        torch.cuda.synchronize()
+
+    def _call_once(self, slot: int) -> list[int] | bytes:
         self._last = None  # Freed before the next call, as it would be between calls of a program.
-        arguments = unflatten(self._arguments, self._arena.inputs(order["call"]))
-        with torch.no_grad():
-            start = time.perf_counter_ns()
-            self._last = self._call(*arguments)
-            taken = time.perf_counter_ns() - start
-        return self._called([taken], self._layout_if_different(output_tensors(self._last)))
+        arguments = unflatten(self._arguments, self._arena.inputs(slot))
+        start = time.perf_counter_ns()
+        self._last = self._call(*arguments)
+        taken = time.perf_counter_ns() - start
+        return self._layout_if_different(output_tensors(self._last)) or [taken]
 
-    def _give(self, order: dict[str, Any]) -> tuple[Kind, bytes]:
-        self._hand_over(self._last, order["give"])
-        return Kind.COPIED, b"\1" if self._strided else b"\0"
-
-    def _profile(self, order: dict[str, Any]) -> tuple[Kind, bytes]:
-        inputs = [unflatten(self._arguments, self._inputs(slot)) for slot in order["profile"]]
-        rows = traced(self._call, inputs, on_cuda=self._device.type == "cuda")
-        return Kind.PROFILED, pack_profile(rows)
-
-    def _block(self, order: dict[str, Any]) -> tuple[Kind, bytes]:
+    def _block(self, slots: list[int], flushes: int) -> list[int] | bytes:
         """Queue flush, event, call, event, copy for all slots, and wait only at the end.
 
         The flush takes the device longer than the host needs to queue the call, so that no launch
@@ -141,73 +163,47 @@ class Runner:
 
         if self._flush is None:
             raise ValueError("blocks are for CUDA devices")
-        slots, kept = order["block"], []
-        staged = [unflatten(self._arguments, self._inputs(slot)) for slot in slots]
+        kept = []
+        staged = self._arguments_of(slots)
         # Made here and not between the calls, where without flushes the device waits for the host.
         marks = [torch.cuda.Event(enable_timing=True) for _ in range(2 * len(slots))]  # type: ignore[no-untyped-call]
         pairs = list(zip(marks[::2], marks[1::2], strict=True))
         torch.cuda.synchronize()
-        with torch.no_grad():
-            for slot, arguments, (before, after) in zip(slots, staged, pairs, strict=True):
-                for _ in range(order["flushes"]):
-                    self._flush.zero_()
-                before.record()
-                output = self._call(*arguments)
-                after.record()
-                if self._staged:
-                    # A copy to the host would wait for the device in the middle of the block.
-                    kept.append((slot, [tensor.clone() for tensor in output_tensors(output)]))
-                elif different := self._hand_over(output, slot):
-                    return Kind.LAYOUT, different
+        for slot, arguments, (before, after) in zip(slots, staged, pairs, strict=True):
+            for _ in range(flushes):
+                self._flush.zero_()
+            before.record()
+            output = self._call(*arguments)
+            after.record()
+            if self._staged:
+                # A copy to the host would wait for the device in the middle of the block.
+                kept.append((slot, [tensor.clone() for tensor in output_tensors(output)]))
+                continue
+            different = self._hand_over(output, slot)
+            if different:
+                return different
         torch.cuda.synchronize()
         for slot, tensors in kept:
-            if different := self._hand_over(tensors, slot):
-                return Kind.LAYOUT, different
-        return self._called([int(before.elapsed_time(after) * 1e6) for before, after in pairs])
+            different = self._hand_over(tensors, slot)
+            if different:
+                return different
+        return [int(before.elapsed_time(after) * 1e6) for before, after in pairs]
 
-    def _called(self, times_ns: list[int], different: bytes = b"") -> tuple[Kind, bytes]:
-        """Return the report of calls, or of the layout of an output that is not the task's."""
-        if different:
-            return Kind.LAYOUT, different
-        return Kind.CALLED, pack_times(times_ns, self._strided)
-
-    def _keep(self, order: dict[str, Any]) -> tuple[Kind, bytes]:
-        import torch
-
-        staged = [unflatten(self._arguments, self._inputs(slot)) for slot in order["keep"]]
-        with torch.no_grad():
-            self._kept = [self._call(*arguments) for arguments in staged]
-        torch.cuda.synchronize()
-        return Kind.COPIED, b"\0"
-
-    def _capture(self, order: dict[str, Any]) -> tuple[Kind, bytes]:
-        """Record the calls on slots and keep their outputs, where that is possible."""
+    def _capture(self, slots: list[int]) -> bool:
+        """Record the calls on slots and keep their outputs; False where that fails."""
         import torch
 
         self._graph: Any = torch.cuda.CUDAGraph()
-        staged = [unflatten(self._arguments, self._inputs(slot)) for slot in order["capture"]]
+        staged = self._arguments_of(slots)
         try:
-            with torch.no_grad(), torch.cuda.graph(self._graph):
+            with torch.cuda.graph(self._graph):
                 self._kept = [self._call(*arguments) for arguments in staged]
-            alike = not any(self._layout_if_different(output_tensors(o)) for o in self._kept)
+            return not any(self._layout_if_different(output_tensors(o)) for o in self._kept)
         except Exception:  # such as a kernel that waits for the device
-            alike = False
-        return Kind.CAPTURED, b"\1" if alike else b"\0"
+            return False
 
-    def _replay(self, order: dict[str, Any]) -> tuple[Kind, bytes]:
-        import torch
-
-        self._graph.replay()
-        torch.cuda.synchronize()
-        return Kind.COPIED, b"\0"
-
-    def _hand(self, order: dict[str, Any]) -> tuple[Kind, bytes]:
-        import torch
-
-        for output, slot in zip(self._kept, order["hand"], strict=True):
-            self._hand_over(output, slot)
-        torch.cuda.synchronize()
-        return Kind.COPIED, b"\0"
+    def _arguments_of(self, slots: list[int]) -> list[list[Any]]:
+        return [unflatten(self._arguments, self._inputs(slot)) for slot in slots]
 
     def _inputs(self, slot: int) -> list[torch.Tensor]:
         return [tensor.to(self._device) for tensor in self._arena.inputs(slot)]
@@ -226,8 +222,7 @@ class Runner:
         for tensor, place in zip(tensors, self._arena.outputs(slot), strict=True):
             if tensor.device.type != self._device.type:
                 raise Unsupported(f"forward returned a tensor on {tensor.device}")
-            # Where a kernel has enabled gradients again, the place would remember where it is from.
-            place.copy_(tensor.detach())
+            place.copy_(tensor)
         return b""
 
 

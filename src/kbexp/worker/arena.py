@@ -89,6 +89,22 @@ def _padded(leaf: Leaf) -> int:
     return -(-leaf_bytes(leaf) // ALIGNMENT) * ALIGNMENT
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where one tensor lies: `numel` of the arena's `elements`, one slot's `every` so many."""
+
+    elements: torch.Tensor
+    first: int
+    every: int
+    numel: int
+    shape: tuple[int, ...]
+
+    def of(self, slot: int) -> torch.Tensor:
+        """Return the tensor of a slot."""
+        first = self.first + slot * self.every
+        return self.elements[first : first + self.numel].view(self.shape)
+
+
 class Arena:
     """Slots over one block of bytes, `memory` being a uint8 tensor on the device or on the host."""
 
@@ -97,25 +113,31 @@ class Arena:
         self.slots = slots
         self._memory = memory
         self._keeper = keeper  # What must live as long as `memory`.
+        places = [self._place(leaf, offset) for leaf, offset in layout.offsets()]
+        self._inputs = places[: len(layout.inputs)]
+        self._outputs = places[len(layout.inputs) :]
+        self._seen_outputs: dict[int, list[torch.Tensor]] = {}
 
     def inputs(self, slot: int) -> list[torch.Tensor]:
         """Return fresh tensor objects over a slot's inputs."""
-        return self._views(slot)[: len(self.layout.inputs)]
+        return [place.of(slot) for place in self._inputs]
 
     def outputs(self, slot: int) -> list[torch.Tensor]:
-        """Return fresh tensor objects over a slot's outputs."""
-        return self._views(slot)[len(self.layout.inputs) :]
+        """Return tensor objects over a slot's outputs, the same ones whenever they are asked for.
 
-    def _views(self, slot: int) -> list[torch.Tensor]:
+        On a CUDA device a runner asks for them between calls, where the host has little time.
+        """
+        if slot not in self._seen_outputs:
+            self._seen_outputs[slot] = [place.of(slot) for place in self._outputs]
+        return self._seen_outputs[slot]
+
+    def _place(self, leaf: Leaf, offset: int) -> _Place:
         import torch
 
-        start = slot * self.layout.slot_bytes
-        views = []
-        for leaf, offset in self.layout.offsets():
-            first = start + offset
-            piece = self._memory[first : first + leaf_bytes(leaf)]
-            views.append(piece.view(getattr(torch, leaf.dtype)).view(leaf.shape))
-        return views
+        elements = self._memory.view(getattr(torch, leaf.dtype))
+        size = ITEM_BYTES[leaf.dtype]
+        every, numel = self.layout.slot_bytes // size, math.prod(leaf.shape)
+        return _Place(elements, offset // size, every, numel, leaf.shape)
 
     def elements(self, index: int) -> torch.Tensor:
         """Return all of the memory as elements of the type that input `index` has."""

@@ -36,6 +36,11 @@ An output that is not copied at all, or not to its end, cannot pass by what stoo
 nobody knows which share it is.
 """
 
+FLUSHES = 4
+"""Flushes before a call on a CUDA device. Where the host needs longer to queue a call than they and
+the call take, the device waits for it between the two events, and figures are the host's: on a slow
+one that other machines kept busy, a call of 0.05 ms came out at up to 0.1 ms behind one flush."""
+
 HOLD_NS = 2_000_000
 """What holding a runner may take, before its output is copied or after: what it takes longer counts
 as a wait for the output. On two cores, honest ones were at rest within 0.2 to 1.4 ms, the reference
@@ -73,7 +78,7 @@ class Caller:
     ) -> None:
         self.checked = 0
         self.called_ns = 0
-        self.flushes = 1
+        self.flushes = FLUSHES
         self.looks = 1
         self.late = False
         self.neighbours = Neighbours()

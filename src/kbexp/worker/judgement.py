@@ -14,8 +14,8 @@ from kbexp.config import EvaluatorConfig, Profile
 from kbexp.verdict import Phase, ProfileRow, Status
 from kbexp.worker.alone import beside_nothing
 from kbexp.worker.bare import Bare, compare_bare
-from kbexp.worker.calling import CHECKED_SHARE, Block, Caller
-from kbexp.worker.clocks import CHARGED_SHARE, Agreement, Clock, compare_clocks
+from kbexp.worker.calling import CHECKED_SHARE, Caller
+from kbexp.worker.clocks import Agreement, Clock, compare_clocks
 from kbexp.worker.conditions import Conditions
 from kbexp.worker.examination import Examination
 from kbexp.worker.flush import FLUSH_BYTES, flush_time_ms
@@ -43,9 +43,6 @@ MOST_UNCLEAR_PAIRS = 30
 UNCLEAR_TIME = 2.0
 """Pairs, and the multiple of the settings' time, that are spent on clocks that disagree unclearly.
 With 30 pairs the clock around blocks of 25 short calls is known to some 0.003 ms a call."""
-
-MORE_FLUSHES = 4
-"""Flushes before a call where one does not hide what the host needs to queue it."""
 
 Clocks = tuple[Clock, Clock]
 """The kernel's and the reference's."""
@@ -301,9 +298,6 @@ class Judgement:
         reference_ns = self._caller.block(self._baseline, 1, check=False).times_ns[0]
         calls = calls_per_block(max(kernel_ns, reference_ns), self._settings)
         warm = self._caller.pair(calls)
-        if self._device != "cpu" and self._waits_for_host(warm):
-            self._caller.flushes = MORE_FLUSHES
-            warm = self._caller.pair(calls)
         return calls_per_block(max(min(b.times_ns) for b in warm.values()), self._settings)
 
     def _time_pair(
@@ -314,16 +308,6 @@ class Judgement:
         watch.add(pair[self._kernel].times_ns, pair[self._baseline].times_ns)
         for side, block in pair.items():
             side.clock.add(watch.last_ms(side is self._kernel), block.judged_ns / calls / 1e6)
-
-    def _waits_for_host(self, pair: dict[Side, Block]) -> bool:
-        """Return whether the kernel's block took longer than its calls and the reference explain.
-
-        Where the host needs longer to queue a call than a flush takes, more flushes hide it; what
-        the device does unseen, they do not.
-        """
-        around = {side: b.judged_ns - sum(b.times_ns) for side, b in pair.items()}
-        more_ns = around[self._kernel] - around[self._baseline]
-        return more_ns > CHARGED_SHARE / 2 * sum(pair[self._kernel].times_ns)
 
     def _measure_energy(self, calls: int) -> None:
         """Call the kernel alone for as long as the settings want its energy measured."""

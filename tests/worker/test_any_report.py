@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from kernels import quick
 
-from kbexp.worker.bare import REPLAYED_BLOCK_MS, Bare, compare_bare
+from kbexp.worker.bare import BLOCK_MS, Bare, compare_bare
 from kbexp.worker.clocks import CHARGED_MS, CHARGED_SHARE, Clock, compare_clocks
 from kbexp.worker.timing import Stopwatch
 
@@ -82,7 +82,7 @@ def test_reports_of_work_that_flushes_hide(later: str, reports_ms: list[float]) 
     agreement = compare_bare(agreement, bare)
     if not agreement.rejected:
         watch.charge(agreement.charged)
-        assert least_ms(watch) >= WORK_MS * (1 - CHARGED_SHARE) - REPLAYED_BLOCK_MS / CALLS - 1e-6
+        assert least_ms(watch) >= WORK_MS * (1 - CHARGED_SHARE) - BLOCK_MS / CALLS - 1e-6
 
 
 def test_work_as_reported_is_charged_nothing() -> None:

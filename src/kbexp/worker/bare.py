@@ -19,10 +19,11 @@ HOST_MS = 0.08
 """What the host may need, beyond what it needs for the reference, to queue a call on a CUDA device:
 honest kernels took up to that."""
 
-REPLAYED_BLOCK_MS = 0.3
-"""What a graph may seem to take beyond its calls' figures, of 25 calls 0.012 ms each. Honest ones
-seemed to take up to 0.015 ms more on an H100, where copying 67 MB took longer after a fast kernel
-than after a slow reference; what is then left over is too little to be charged."""
+BLOCK_MS = 0.45
+"""What a block without flushes may seem to take beyond its calls' figures, of 25 calls 0.018 ms
+each. Honest calls in a graph seemed to take up to 0.02 ms more than they report on H100s with slow
+hosts; a reference of several operations is faster in a graph than in its figure. What is then left
+over is too little to be charged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +84,18 @@ def compare_bare(usual: Agreement, bare: Bare) -> Agreement:
     The shortest time counts, since the outputs were made within it, and what is longer was held up.
     Work that was done while the cache was flushed, or in its place, comes to light.
 
-    In a graph the host needs nothing. What a call takes there is charged, but for its share of
-    `REPLAYED_BLOCK_MS`, and no more is: within a process the usual clocks may disagree for certain,
-    in every block, of an honest kernel too. A kernel that cannot be recorded is charged what its
-    host needs beyond the reference's, since whoever calls it waits for that; it may be `HOST_MS`
-    less. Where it uses the memory of its outputs again, it may have saved a copy.
+    What a call takes so is charged, but for its share of `BLOCK_MS`, and no more is: within a
+    process the usual clocks may disagree for certain, in every block, of an honest kernel too. In
+    a graph the host needs nothing. A kernel that cannot be recorded is charged what its host needs
+    beyond the reference's, since whoever calls it waits for that; it may be `HOST_MS` less. Where
+    it uses the memory of its outputs again, it may have saved a copy.
     """
-    bound_ms = bare.bound_ms()
-    open_ms = HOST_MS if bare.replayed_ms is None else REPLAYED_BLOCK_MS / bare.calls
-    most_ms = max(0.0, bound_ms - usual.reported_ms)
-    least_ms = max(0.0, bound_ms - open_ms - usual.reported_ms)
+    beyond_ms = bare.bound_ms() - usual.reported_ms
+    charged_ms = max(0.0, beyond_ms - BLOCK_MS / bare.calls)
+    most_ms = max(0.0, beyond_ms)
     if bare.replayed_ms is not None:
-        high_ms = min(max(usual.unreported.high, least_ms), most_ms)
-        return replace(usual, unreported=Interval(least_ms, least_ms, high_ms))
+        high_ms = min(max(usual.unreported.high, charged_ms), most_ms)
+        return replace(usual, unreported=Interval(charged_ms, charged_ms, high_ms))
+    low_ms = min(charged_ms, max(0.0, beyond_ms - HOST_MS))
     high_ms = most_ms + (bare.copy_ms if bare.uses_again else 0.0)
-    return replace(usual, unreported=Interval(most_ms, least_ms, high_ms))
+    return replace(usual, unreported=Interval(charged_ms, low_ms, high_ms))

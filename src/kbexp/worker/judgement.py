@@ -25,7 +25,7 @@ from kbexp.worker.problems import new_seed, varied_trial
 from kbexp.worker.profile import PROFILE_CALLS, PROFILE_LIMIT_S
 from kbexp.worker.reference import Problem
 from kbexp.worker.report import Kind
-from kbexp.worker.scrutiny import Scrutiny
+from kbexp.worker.scrutiny import MOST_BARE_CALLS, Scrutiny
 from kbexp.worker.side import Side
 from kbexp.worker.timing import RESOLUTION, Stopwatch, calls_per_block
 
@@ -139,7 +139,10 @@ class Judgement:
 
     def _prepare(self, sides: list[Side]) -> None:
         """Lend the runners their memory, and have them begin with the device."""
-        slots = slots_for(self._layout, self._settings.max_calls + 2, self._device)
+        calls = self._settings.max_calls
+        if self._device != "cpu":
+            calls = max(calls, MOST_BARE_CALLS)
+        slots = slots_for(self._layout, calls + 2, self._device)
         for side in sides:
             side.enter(Phase.LOAD, self._settings.run_timeout_s)
             side.arena, ipc, lent = self._lending.lend(self._layout, slots, side is self._baseline)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+import pytest
 
 from kbexp.app.result import Result
 from kbexp.app.summary_text import summary_text
@@ -83,6 +86,23 @@ def ended(state: str, verdicts: list[VerdictReached], folder: Path) -> list[str]
         wall_s=1.0,
     )
     return summary_text(result, folder).splitlines()
+
+
+@pytest.fixture(autouse=True)
+def python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have `python` be this one."""
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+
+
+def test_a_line_to_be_typed_names_a_python_that_has_all_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    environment = Path(sys.executable).parent.parent
+    monkeypatch.chdir(environment)
+    assert ended("stopped", [], Path("o"))[-1] == "go on:  bin/python run.py resume=o"
+    monkeypatch.chdir(tmp_path)
+    assert ended("stopped", [], Path("o"))[-1] == f"go on:  {sys.executable} run.py resume=o"
 
 
 def test_a_run_in_which_nothing_was_judged_names_no_kernels() -> None:

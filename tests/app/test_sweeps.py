@@ -87,11 +87,11 @@ def test_a_sweep_that_was_interrupted_names_what_never_began(interrupted: Any) -
 def test_the_line_for_going_on_with_a_run_of_a_sweep_works(interrupted: Any) -> None:
     (line,) = (one for one in interrupted.stdout.splitlines() if one.startswith("go on:"))
     command = line.removeprefix("go on:").split()
-    assert command[:2] == ["python", "run.py"]
+    assert command[1] == "run.py"
     folder = Path(interrupted.args[0])
     repository = Path(__file__).parents[2]
     with subprocess.Popen(
-        [sys.executable, str(repository / "run.py"), *command[2:]],
+        [command[0], str(repository / "run.py"), *command[2:]],
         cwd=folder, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     ) as process:  # fmt: skip
         journal = next(folder.glob("S/2_*/journal.jsonl"))

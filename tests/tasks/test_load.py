@@ -47,6 +47,21 @@ def test_sizes_can_be_overridden_on_the_command_line():
     assert load(config, SizeClass.cpu) == bundled("softmax", overrides={"rows": 12})
 
 
+@pytest.mark.parametrize(
+    ("setting", "kind"),
+    [
+        ("path=mine.py", "file"),
+        ("level=1", "kernelbench"),
+        ("problem=23", "kernelbench"),
+        ("index=3", "kernelbench_matmul"),
+    ],
+)
+def test_a_setting_of_another_kind_of_task_is_a_mistake(setting, kind):
+    config = composed("+task=softmax", f"task.{setting}")
+    with pytest.raises(KbexpError, match=rf"read by task={kind} and not by .* softmax: add "):
+        load(config, SizeClass.cpu)
+
+
 def test_there_is_a_choice_for_every_other_kind(tmp_path):
     names = {path.stem for path in (ROOT / "conf" / "task").glob("*.yaml")}
     assert names == {*NAMES, "file", "kernelbench", "kernelbench_matmul"}

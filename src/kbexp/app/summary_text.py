@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 from pathlib import Path
 
 from kbexp.app.result import Result, over_baseline
@@ -25,9 +27,9 @@ def summary_text(result: Result, folder: Path) -> str:
     shown = _relative(folder)
     lines.append(f"files:  {shown}/")
     if result.state == "stopped" or (result.state == "failed" and counted.verdicts):
-        lines.append(f"go on:  python run.py {shlex.quote(f'resume={shown}')}")
+        lines.append(f"go on:  {_python()} run.py {shlex.quote(f'resume={shown}')}")
     if counted.winner is not None:
-        lines.append(f"next:   python {shlex.quote(str(shown / 'best_kernel.py'))}")
+        lines.append(f"next:   {_python()} {shlex.quote(str(shown / 'best_kernel.py'))}")
     elif result.state != "failed" and counted.verdicts:
         lines.append(f"next:   read {shown / 'journal.jsonl'} for what went wrong with each kernel")
     elif result.state == "complete":
@@ -132,6 +134,15 @@ def _elsewhere(verdict: Verdict) -> str:
 
 def _ends(interval: Interval) -> str:
     return f"{interval.low:.3g} to {interval.high:.3g}"
+
+
+def _python() -> str:
+    """Return how this Python is called from here; another may have nothing installed."""
+    here = Path(sys.executable)
+    if shutil.which("python") == str(here):
+        return "python"
+    cwd = Path.cwd()
+    return shlex.quote(str(here.relative_to(cwd) if here.is_relative_to(cwd) else here))
 
 
 def _relative(folder: Path) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -61,6 +63,17 @@ def test_beside_a_graph_what_the_clocks_show_too_is_in_the_interval() -> None:
     charged = bare(unlucky, 0.2, replayed=0.14).charged
     surely_ms = 0.03 - BLOCK_MS / 25
     assert (charged.value, charged.low, charged.high) == pytest.approx((surely_ms, surely_ms, 0.03))
+
+
+def test_without_cuda_ipc_what_the_usual_clocks_show_is_charged_too() -> None:
+    """Of a call of 0.03 ms, a twentieth is reported; three calls leave 0.15 ms open."""
+    kernel, reference = Clock(), Clock()
+    for side in (kernel, reference):
+        side.add(0.03, 8.0)
+    lies = Agreement(0.0015, Interval(0.0285, 0.02, 0.04))
+    seen = Bare(kernel, reference, 3, 0.03, on_device=False)
+    assert compare_bare(lies, seen).charged == lies.charged
+    assert compare_bare(Agreement(0.0015), replace(seen, calls=100)).charged.value > 0.02
 
 
 def test_outputs_that_lie_in_the_hosts_memory_save_no_copy_on_a_device() -> None:

@@ -12,9 +12,11 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from kbexp.worker import cuda_arena
 from kbexp.worker.arena import Layout, create_host, leaf_of, open_host
-from kbexp.worker.memory import Lending
+from kbexp.worker.memory import HOST_BYTES_LENT, Lending
 from kbexp.worker.report import Leaf
+from kbexp.worker.runner import Runner
 from kbexp.worker.screen import MAX_SOURCE_BYTES, screen
 from kbexp.worker.tree import Unsupported, flatten, output_tensors, unflatten
 
@@ -129,6 +131,44 @@ def test_memory_that_was_lent_before_holds_nothing_of_it() -> None:
     lending.close()
     larger, _, _ = lending.lend(layout, 7)
     assert larger.slots == 7
+
+
+def test_where_cuda_ipc_is_found_not_to_work_both_sides_get_as_much_of_the_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object) -> None:
+        raise cuda_arena.IpcUnavailable("no such thing here")
+
+    monkeypatch.setattr(cuda_arena, "create_cuda", fails)
+    monkeypatch.setattr(Lending, "ipc", True)
+    monkeypatch.setattr(Lending, "why_not", "")
+    layout = Layout((Leaf("float32", (2**20,)),), (Leaf("float32", (2**20,)),))
+    lending = Lending("cuda:0")
+    arenas = [lending.lend(layout, 102, whose)[0] for whose in (True, False)]
+    assert not Lending.ipc
+    assert [arena.slots for arena in arenas] == [HOST_BYTES_LENT // layout.slot_bytes] * 2
+
+
+def test_what_is_handed_over_leaves_no_gradients_in_the_memory() -> None:
+    """A kernel may switch gradients on and leave them so; the judge's memory is used again."""
+    layout = Layout((), (Leaf("float32", (3,)),))
+    arena, fd = create_host(layout, 1)
+    order = {
+        "device": "cpu",
+        "layout": layout.to_record(),
+        "slots": 1,
+        "arguments": [],
+        "ipc": None,
+    }
+    runner = Runner(order, [os.dup(fd)], "")
+    weight = torch.nn.Parameter(torch.ones(3))
+    with torch.no_grad():
+        runner._hand_over(weight + 1, 0)
+        with torch.enable_grad():
+            for times in (2, 3):
+                assert runner._hand_over(weight * times, 0) == b""
+    assert arena.outputs(0)[0].tolist() == [3.0] * 3
+    os.close(fd)
 
 
 @pytest.mark.parametrize("trusted", [True, False])

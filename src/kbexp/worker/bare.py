@@ -34,7 +34,8 @@ class Bare:
     flush, with no kernel's process beside it, and `copy_ms` what a copy of a call's outputs does.
     `kept_ms` is what a call of the kernel and of the reference takes where outputs are asked for
     later, and `replayed_ms` the same in a CUDA graph, where the host needs nothing for it; None
-    where that cannot be, or was not needed.
+    where that cannot be, or was not needed. Without CUDA IPC, where memory is not `on_device`, it
+    never can.
     """
 
     kernel: Clock
@@ -44,6 +45,7 @@ class Bare:
     copy_ms: float = 0.0
     kept_ms: tuple[float, float] | None = None
     replayed_ms: tuple[float, float] | None = None
+    on_device: bool = True
 
     def figures(self) -> dict[str, float]:
         """Return what a call takes at least, by the judge's clock alone, in ms."""
@@ -88,7 +90,8 @@ def compare_bare(usual: Agreement, bare: Bare) -> Agreement:
     process the usual clocks may disagree for certain, in every block, of an honest kernel too. In
     a graph the host needs nothing. A kernel that cannot be recorded is charged what its host needs
     beyond the reference's, since whoever calls it waits for that; it may be `HOST_MS` less. Where
-    it uses the memory of its outputs again, it may have saved a copy.
+    it uses the memory of its outputs again, it may have saved a copy. Without CUDA IPC these blocks
+    show no more than the usual ones, and what is more counts.
     """
     beyond_ms = bare.bound_ms() - usual.reported_ms
     charged_ms = max(0.0, beyond_ms - BLOCK_MS / bare.calls)
@@ -96,6 +99,8 @@ def compare_bare(usual: Agreement, bare: Bare) -> Agreement:
     if bare.replayed_ms is not None:
         high_ms = min(max(usual.unreported.high, charged_ms), most_ms)
         return replace(usual, unreported=Interval(charged_ms, charged_ms, high_ms))
+    if not bare.on_device and usual.unreported.value > charged_ms:
+        return usual
     low_ms = min(charged_ms, max(0.0, beyond_ms - HOST_MS))
     high_ms = most_ms + (bare.copy_ms if bare.uses_again else 0.0)
     return replace(usual, unreported=Interval(charged_ms, low_ms, high_ms))

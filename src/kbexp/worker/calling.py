@@ -99,6 +99,11 @@ class Caller:
         return self._feed(self._kernel).can_renew
 
     @property
+    def on_device(self) -> bool:
+        """True where what is lent to runners lies on a CUDA device itself."""
+        return self._lending.transport == "cuda_ipc"
+
+    @property
     def overwrites(self) -> bool:
         """True where the kernel was seen to write to its inputs."""
         return self._feed(self._kernel).overwritten
@@ -117,7 +122,7 @@ class Caller:
 
     def kept_ms(self, side: Side, calls: int, graph: bool) -> float | None:
         """Return what one of so many calls takes whose outputs are asked for later, see `Kept`."""
-        if self._lending.transport != "cuda_ipc":
+        if not self.on_device:
             return None
         answers = self._answers if side is self._kernel else None
         slots = self._slots(side, calls)
@@ -219,7 +224,7 @@ class Caller:
 
     def _glance(self, side: Side, slots: list[int]) -> Glance | None:
         """Return what looks at the kernel's outputs on a device as soon as they are reported."""
-        if side is self._baseline or self._lending.transport != "cuda_ipc":
+        if side is self._baseline or not self.on_device:
             return None
         return Glance(self._arena(side), slots, self._random)
 
@@ -336,8 +341,7 @@ class Caller:
     def _feed(self, side: Side) -> Feed:
         if side not in self._feeds:
             problem = self._problem
-            later = self._lending.transport == "cuda_ipc"
             self._feeds[side] = Feed(
-                self._arena(side), problem.trials, self._random, problem.more, later
+                self._arena(side), problem.trials, self._random, problem.more, self.on_device
             )
         return self._feeds[side]

@@ -160,7 +160,6 @@ class Judgement:
 
     def _construct(self, side: Side, kernel: str, task: str) -> None:
         """Tell a runner which module to construct."""
-        side.enter(Phase.LOAD, self._settings.run_timeout_s)
         on_kernel = side is self._kernel
         order = {
             "source": kernel if on_kernel else task,
@@ -169,6 +168,8 @@ class Judgement:
             "seed": self._problem.weights,
         }
         side.tell(order)
+        side.expose()
+        side.enter(Phase.LOAD, self._settings.run_timeout_s)
 
     def _check_correctness(self) -> int:
         """Call the kernel on every trial's inputs, in random order; return its last time in ns.
@@ -313,12 +314,17 @@ class Judgement:
             side.clock.add(watch.last_ms(side is self._kernel), block.judged_ns / calls / 1e6)
 
     def _measure_energy(self, calls: int) -> None:
-        """Call the kernel alone for as long as the settings want its energy measured."""
+        """Call the kernel alone for as long as the settings want its energy measured.
+
+        With one flush before a call: the power of four would be mostly theirs.
+        """
+        flushes, self._caller.flushes = self._caller.flushes, 1
         meter = self._conditions.meter(self._settings.energy_s)
         while meter.more():
             # Comparing leaves the device idle: seldom enough that most of the time is the kernel's.
             self._caller.block(self._kernel, calls, check=self._random.random() < CHECKED_SHARE)
             meter.look()
+        self._caller.flushes = flushes
 
     def _too_little_checked(self, watch: Stopwatch) -> bool:
         """Return True where a kernel that looks faster has not been looked at often enough."""

@@ -127,11 +127,11 @@ class Lending:
                 arena, handle = create_cuda(layout, slots, self._device)
             except IpcUnavailable as error:
                 Lending.give_up(str(error))
-                slots = slots_for(layout, slots, self._device)
             else:
                 self._lent.append(arena)
                 return arena, handle, ()
-        host = self._host(layout, slots, trusted)
+        # So many slots may have been asked for as fit into a device's memory, for both sides.
+        host = self._host(layout, slots_for(layout, slots, self._device), trusted)
         self._lent.append(host)
         return host.arena, None, (host.lend(),)
 

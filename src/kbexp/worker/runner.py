@@ -222,7 +222,8 @@ class Runner:
         for tensor, place in zip(tensors, self._arena.outputs(slot), strict=True):
             if tensor.device.type != self._device.type:
                 raise Unsupported(f"forward returned a tensor on {tensor.device}")
-            place.copy_(tensor)
+            # A kernel may leave gradients switched on. `place` is used again, and would keep them.
+            place.copy_(tensor.detach() if tensor.requires_grad else tensor)
         return b""
 
 

@@ -86,23 +86,33 @@ class Scrutiny:
             self._bare_calls(),
             statistics.median(alone_ms),
             self.caller.copy_ms(),
+            on_device=self.caller.on_device,
         )
+        later = replace(bare, calls=self._kept_calls())
         with contextlib.suppress(Stop):
             if self._replayed_ms is not None:
                 reference_ms = self._later(self.baseline, graph=True)
                 if reference_ms is not None:
-                    return replace(bare, replayed_ms=(self._replayed_ms, reference_ms))
+                    return replace(later, replayed_ms=(self._replayed_ms, reference_ms))
             if self._kept_ms is not None:
                 reference_ms = self._later(self.baseline, graph=False)
                 if reference_ms is not None:
-                    return replace(bare, kept_ms=(self._kept_ms, reference_ms))
+                    return replace(later, kept_ms=(self._kept_ms, reference_ms))
         return bare
 
     def _bare_calls(self) -> int:
+        # No fewer than usual where slots are few: the fewer they are, the more of a call is open.
         usual = calls_per_block(int(self.reference_ms * 1e6), self.settings)
         short = min(math.ceil(BARE_MS / self.reference_ms), MOST_BARE_CALLS)
+        return max(self.calls, usual, min(short, self._slots()))
+
+    def _kept_calls(self) -> int:
+        """Return how many outputs are asked for later, each in a slot of its own."""
+        return min(self._bare_calls(), self._slots())
+
+    def _slots(self) -> int:
         assert self.kernel.arena is not None
-        return min(max(self.calls, usual, short), self.kernel.arena.slots)
+        return self.kernel.arena.slots
 
     def _without_flushes(self, side: Side) -> Clock:
         caller, calls = self.caller, self._bare_calls()
@@ -116,4 +126,4 @@ class Scrutiny:
 
     def _later(self, side: Side, graph: bool) -> float | None:
         side.enter(Phase.TIMING, min(KEPT_LIMIT_S, self.settings.run_timeout_s))
-        return self.caller.kept_ms(side, self._bare_calls(), graph)
+        return self.caller.kept_ms(side, self._kept_calls(), graph)

@@ -25,8 +25,9 @@ REFERENCE_LIMIT_S = 60.0
 class Side:
     """One runner: what it is called in messages, its socket, its memory, its deadline.
 
-    Whatever goes wrong raises `Stop`. The kernel is not blamed for faults of the reference: those
-    are infrastructure errors.
+    Whatever goes wrong raises `Stop`. The kernel is not blamed for faults of the reference, nor for
+    what its own runner fails at before it has been told of the kernel (`expose`): those are
+    infrastructure errors.
     """
 
     def __init__(
@@ -38,9 +39,18 @@ class Side:
         self.phase = Phase.LOAD
         self._channel = channel
         self._leash = Leash(leash)
-        self._blamed = blamed
+        self._untrusted = blamed
+        self._exposed = False
         self._limit_s = 0.0
         self._deadline = 0.0
+
+    @property
+    def _blamed(self) -> bool:
+        return self._untrusted and self._exposed
+
+    def expose(self) -> None:
+        """From now on its runner knows of its module, whose doing it may be what goes wrong."""
+        self._exposed = True
 
     def enter(self, phase: Phase, limit_s: float) -> None:
         """Begin a phase, in which all answers together may take `limit_s`.
@@ -115,6 +125,11 @@ class Side:
         return self._stop(Status.RUNTIME_ERROR, f"{self.name}'s process ended", died=self.name)
 
     def _stop(self, status: Status, reason: str, log: str = "", died: str = "") -> Stop:
+        if not self._exposed:
+            # Nothing but our own code has run in it: worth another try, and nobody's fault.
+            status, reason = Status.INFRASTRUCTURE_ERROR, f"a runner did not get ready: {reason}"
+            outcome = Outcome(status, self.phase, (reason,), log=log, died=died, again=True)
+            return Stop(outcome)
         if not self._blamed:
             status, reason = Status.INFRASTRUCTURE_ERROR, f"the reference failed: {reason}"
         return Stop(Outcome(status, self.phase, (reason,), log=log, died=died))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kbexp.verdict import Interval
-from kbexp.worker.bare import BLOCK_MS, HOST_MS, Bare, compare_bare
+from kbexp.worker.bare import BLOCK_MS, HOST_MS, MOST_OPEN_MS, Bare, compare_bare
 from kbexp.worker.clocks import Agreement, Clock
 from kbexp.worker.flush import copy_time_ms
 
@@ -63,6 +63,17 @@ def test_beside_a_graph_what_the_clocks_show_too_is_in_the_interval() -> None:
     charged = bare(unlucky, 0.2, replayed=0.14).charged
     surely_ms = 0.03 - BLOCK_MS / 25
     assert (charged.value, charged.low, charged.high) == pytest.approx((surely_ms, surely_ms, 0.03))
+
+
+@pytest.mark.parametrize("kind", ["kept", "replayed"])
+def test_where_a_device_has_room_for_few_slots_no_whole_call_is_left_open(kind: str) -> None:
+    """A call reads little of a table of gigabytes: two slots, and 0.02 ms of 0.2 are reported."""
+    clocks = Clock(), Clock()
+    for clock in clocks:
+        clock.add(0.2, 0.25)
+    both = {f"{kind}_ms": (0.25, 0.25)}
+    charged = compare_bare(Agreement(0.02), Bare(*clocks, 2, 0.2, **both)).charged
+    assert charged.value == pytest.approx(0.18 - MOST_OPEN_MS)
 
 
 def test_without_cuda_ipc_what_the_usual_clocks_show_is_charged_too() -> None:

@@ -87,6 +87,18 @@ def test_without_cuda_ipc_what_the_usual_clocks_show_is_charged_too() -> None:
     assert compare_bare(Agreement(0.0015), replace(seen, calls=100)).charged.value > 0.02
 
 
+def test_what_the_references_host_needs_hides_nothing() -> None:
+    """24 operations: 0.075 ms of a device, 0.115 ms of its host; the kernel's in one launch."""
+    clocks = Clock(), Clock()
+    for clock in clocks:
+        clock.add(0.075, 0.133)
+    seen = Bare(*clocks, 67, 0.075, kept_ms=(0.074, 0.133))
+    assert compare_bare(Agreement(0.017), seen).charged.value == 0.0
+    charged = compare_bare(Agreement(0.017), replace(seen, device_ms=0.085)).charged
+    assert 0.075 / (0.017 + charged.value) < 1.5
+    assert charged.low == 0.0
+
+
 def test_outputs_that_lie_in_the_hosts_memory_save_no_copy_on_a_device() -> None:
     assert copy_time_ms([torch.zeros(3)]) == 0.0
     assert copy_time_ms([]) == 0.0

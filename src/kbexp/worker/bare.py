@@ -39,7 +39,8 @@ class Bare:
     `kept_ms` is what a call of the kernel and of the reference takes where outputs are asked for
     later, and `replayed_ms` the same in a CUDA graph, where the host needs nothing for it; None
     where that cannot be, or was not needed. Without CUDA IPC, where memory is not `on_device`, it
-    never can.
+    never can. `device_ms` is what a call of the reference takes in a graph, if that can be, where
+    the kernel's could not be recorded.
     """
 
     kernel: Clock
@@ -50,6 +51,7 @@ class Bare:
     kept_ms: tuple[float, float] | None = None
     replayed_ms: tuple[float, float] | None = None
     on_device: bool = True
+    device_ms: float | None = None
 
     def figures(self) -> dict[str, float]:
         """Return what a call takes at least, by the judge's clock alone, in ms."""
@@ -61,6 +63,8 @@ class Bare:
         for name, both in (("kept", self.kept_ms), ("replayed", self.replayed_ms)):
             if both is not None:
                 figures[f"{name}_ms"], figures[f"{name}_reference_ms"] = both
+        if self.device_ms is not None:
+            figures["replayed_reference_ms"] = self.device_ms
         return figures
 
     @property
@@ -80,7 +84,15 @@ class Bare:
         """Return the most that a call of the kernel can take."""
         in_blocks = min(self.kernel.judged_ms), min(self.reference.judged_ms)
         kernel_ms, reference_ms = self.replayed_ms or self.kept_ms or in_blocks
-        return kernel_ms - max(0.0, reference_ms - self.reference_ms)
+        # What the reference's host needs beyond its device is no part of a kernel's call: whoever
+        # cannot be recorded, and hardly needs its host, would hide as much.
+        around_ms = reference_ms if self.device_ms is None else min(reference_ms, self.device_ms)
+        return kernel_ms - max(0.0, around_ms - self.reference_ms)
+
+    def host_ms(self) -> float:
+        """Return what the reference's host needs beyond its device, as far as that is known."""
+        reference_ms = self.kept_ms[1] if self.kept_ms else min(self.reference.judged_ms)
+        return max(0.0, reference_ms - max(self.device_ms or reference_ms, self.reference_ms))
 
 
 def compare_bare(usual: Agreement, bare: Bare) -> Agreement:
@@ -92,10 +104,12 @@ def compare_bare(usual: Agreement, bare: Bare) -> Agreement:
 
     What a call takes so is charged, but for its share of `BLOCK_MS`, and no more is: within a
     process the usual clocks may disagree for certain, in every block, of an honest kernel too. In
-    a graph the host needs nothing. A kernel that cannot be recorded is charged what its host needs
-    beyond the reference's, since whoever calls it waits for that; it may be `HOST_MS` less. Where
-    it uses the memory of its outputs again, it may have saved a copy. Without CUDA IPC these blocks
-    show no more than the usual ones, and what is more counts.
+    a graph the host needs nothing. A kernel that cannot be recorded is charged what its host needs,
+    since whoever calls it waits for that; it may be `HOST_MS` less, and as much less as the
+    reference's host needs, which its interval has. What that needs is not taken off: a kernel that
+    needs its host for one launch would hide as much. Where it uses the memory of its outputs again,
+    it may have saved a copy. Without CUDA IPC these blocks show no more than the usual ones, and
+    what is more counts.
     """
     beyond_ms = bare.bound_ms() - usual.reported_ms
     charged_ms = max(0.0, beyond_ms - min(BLOCK_MS / bare.calls, MOST_OPEN_MS))
@@ -105,6 +119,6 @@ def compare_bare(usual: Agreement, bare: Bare) -> Agreement:
         return replace(usual, unreported=Interval(charged_ms, charged_ms, high_ms))
     if not bare.on_device and usual.unreported.value > charged_ms:
         return usual
-    low_ms = min(charged_ms, max(0.0, beyond_ms - HOST_MS))
+    low_ms = min(charged_ms, max(0.0, beyond_ms - HOST_MS - bare.host_ms()))
     high_ms = most_ms + (bare.copy_ms if bare.uses_again else 0.0)
     return replace(usual, unreported=Interval(charged_ms, low_ms, high_ms))

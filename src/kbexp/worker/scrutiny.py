@@ -97,7 +97,9 @@ class Scrutiny:
             if self._kept_ms is not None:
                 reference_ms = self._later(self.baseline, graph=False)
                 if reference_ms is not None:
-                    return replace(later, kept_ms=(self._kept_ms, reference_ms))
+                    bare = replace(later, kept_ms=(self._kept_ms, reference_ms))
+            if self._replayed_ms is None:  # The last: recording may fail for good.
+                bare = replace(bare, device_ms=self._later(self.baseline, graph=True))
         return bare
 
     def _bare_calls(self) -> int:

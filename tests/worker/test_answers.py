@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
 from kbexp.worker.answers import Answers
 from kbexp.worker.arena import Layout, create_host, leaf_of
-from kbexp.worker.feed import Feed
+from kbexp.worker.feed import Content, Feed
 from kbexp.worker.reference import Problem, Trial
 
 Model = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
@@ -80,3 +81,27 @@ def test_what_is_wrong_for_another_reason_is_not_forgiven() -> None:
         return lambda x: (answer,)
 
     assert not forgiven(plus_one, half)
+
+
+def test_what_may_help_is_said_of_weights_and_of_inputs_that_were_varied() -> None:
+    model = torch.nn.Linear(64, 64)
+    inputs = [torch.randn(64, 64)]
+    with torch.no_grad():
+        trial = Trial(inputs, [model(inputs[0])])
+        problem = Problem({}, 0, {"tuple": [{"tensor": 0}]}, [trial], model)
+        other = [torch.nn.Linear(64, 64)(inputs[0])]
+    answers = Answers(problem, (1e-4,))
+    one_wrong = [trial.expected[0].clone()]
+    one_wrong[0][0, 0] += 1
+    content = Content(trial)
+    said = answers.reasons(answers.differences(other, trial.expected), content)
+    assert len(said) == 2
+    assert "parameters may be other ones" in said[1]
+    found = answers.differences(one_wrong, trial.expected)
+    assert len(answers.reasons(found, content)) == 1
+    large = answers.reasons(found, Content(replace(trial, kind="heavy")))
+    assert large[1].endswith(
+        "their values were squared with their sign, which makes some of them large"
+    )
+    stateless = Answers(replace(problem, model=torch.nn.Linear(64, 64).forward), (1e-4,))
+    assert len(stateless.reasons(stateless.differences(other, trial.expected), content)) == 1

@@ -425,3 +425,5 @@ def test_an_answer_that_is_wrong_for_other_inputs_is_wrong(worker: Worker, task:
     # Of 31 varied inputs, two kinds of five are beyond the clamp: 0.6^31 = 1e-7 to meet none.
     verdict = worker.evaluate(task, kernel(body), quick(correctness_trials=32))
     assert verdict.status is Status.INCORRECT, verdict
+    (hint,) = (reason for reason in verdict.reasons if "not the task's own" in reason)
+    assert hint.endswith(("large", "three times as large, or a third where they lie from 0 to 1"))

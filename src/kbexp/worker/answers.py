@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from kbexp.worker.feed import Change, Content, bits
 from kbexp.worker.reference import Problem
-from kbexp.worker.tolerance import compare, passes, wrong_elements
+from kbexp.worker.tolerance import Difference, compare, passes, wrong_elements
+from kbexp.worker.variants import KINDS
 
 if TYPE_CHECKING:
     import torch
+
+NEARLY_ALL = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +29,33 @@ class Answers:
             return content.trial.expected
         return [output.detach() for output in self.problem.outputs(content.inputs())]
 
-    def differences(self, given: list[torch.Tensor], expected: list[torch.Tensor]) -> list[str]:
+    def differences(
+        self, given: list[torch.Tensor], expected: list[torch.Tensor]
+    ) -> list[Difference]:
         """Say what is wrong with outputs, to which the runner may still write; [] for nothing."""
-        reasons = []
+        found = []
         for number, (place, answer) in enumerate(zip(given, expected, strict=True)):
             name = "the output" if len(expected) == 1 else f"output {number}"
             difference = compare(place, answer, name, self.shares[number])
             if difference:
-                reasons.append(difference.text)
+                found.append(difference)
+        return found
+
+    def reasons(self, found: list[Difference], content: Content) -> list[str]:
+        """Return what is wrong in words, and what may help to see why."""
+        import torch
+
+        reasons = [difference.text for difference in found]
+        model = self.problem.model
+        parameters = isinstance(model, torch.nn.Module) and any(True for _ in model.parameters())
+        if content.trial.kind:
+            kind = KINDS[content.trial.kind]
+            reasons.append(f"its inputs were not the task's own: their values were {kind}")
+        if parameters and all(one.wrong > NEARLY_ALL * one.total for one in found):
+            reasons.append(
+                "where nearly all is wrong, parameters may be other ones: they have to be drawn in "
+                "the reference's order and by its calls"
+            )
         return reasons
 
     def stand_in(self, places: list[torch.Tensor], content: Content) -> bool:

@@ -303,10 +303,11 @@ class Caller:
         """Compare what the runner left in a slot with the answers to what stood there."""
         feed = self._feed(side)
         expected = self._answers.expected(feed.content(slot))
-        reasons = self._answers.differences(given, expected)
+        found = self._answers.differences(given, expected)
         change = feed.settle(slot)
-        if not reasons:
+        if not found:
             return
+        reasons = self._answers.reasons(found, feed.content(slot))
         if side.phase is Phase.TIMING:
             if not feed.overwritten and feed.look(slot):
                 # It has begun to write to its inputs, as it may: nobody knows what stood there.

@@ -95,4 +95,4 @@ def varied_trial(problem: Problem, kind: str, chance: random.Random) -> Trial | 
     if inputs is None:
         return None
     answers = problem.answers([tensor.clone() for tensor in inputs])
-    return Trial(inputs, answers) if defined(answers, base.expected) else None
+    return Trial(inputs, answers, kind) if defined(answers, base.expected) else None

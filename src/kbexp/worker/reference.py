@@ -27,10 +27,14 @@ class BadTask(Exception):
 
 @dataclass(slots=True)
 class Trial:
-    """A set of inputs (on the device, in the order of `Layout.inputs`) and the answers to it."""
+    """A set of inputs (on the device, in the order of `Layout.inputs`) and the answers to it.
+
+    `kind` is that of varied inputs, see `kbexp.worker.variants`; "" for the task's own.
+    """
 
     inputs: list[torch.Tensor]
     expected: list[torch.Tensor]
+    kind: str = ""
 
 
 @dataclass(slots=True)

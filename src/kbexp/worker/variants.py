@@ -15,9 +15,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-KINDS = ("scaled", "negated", "rounded", "thinned", "heavy")
-"""Three times as large; the other sign; steps of half a standard deviation, which makes ties; zero
-for what is smaller than half of one; squared with its sign, which makes some values large."""
+KINDS = {
+    "scaled": "three times as large, or a third where they lie from 0 to 1",
+    "negated": "of the other sign",
+    "rounded": "in steps of half a standard deviation, which makes ties",
+    "thinned": "zero where they were smaller than half a standard deviation",
+    "heavy": "squared with their sign, which makes some of them large",
+}
+"""What values are in inputs of each kind."""
 
 SCALE = 3.0
 

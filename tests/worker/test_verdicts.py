@@ -427,3 +427,42 @@ def test_an_answer_that_is_wrong_for_other_inputs_is_wrong(worker: Worker, task:
     assert verdict.status is Status.INCORRECT, verdict
     (hint,) = (reason for reason in verdict.reasons if "not the task's own" in reason)
     assert hint.endswith(("large", "three times as large, or a third where they lie from 0 to 1"))
+
+
+DOUBLED = """
+import torch
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        y = x
+        for _ in range(20):
+            y = y * 2 * 0.5
+        return y + x
+
+def get_inputs():
+    return [torch.randn(256, 256)]
+
+def get_init_inputs():
+    return []
+"""
+
+
+@pytest.mark.parametrize("reuses", [True, False])
+def test_it_is_said_where_a_call_overwrites_what_the_one_before_returned(
+    worker: Worker, reuses: bool
+) -> None:
+    place = "self.out" if reuses else "torch.empty_like(x)"
+    source = f"""
+import torch
+
+class ModelNew(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out = torch.empty(256, 256)
+
+    def forward(self, x):
+        return torch.add(x, x, out={place})
+"""
+    verdict = worker.evaluate(Task("doubled", DOUBLED), Kernel(source))
+    assert verdict.status is Status.CORRECT, verdict.reasons
+    assert any("a call overwrites what" in reason for reason in verdict.reasons) is reuses

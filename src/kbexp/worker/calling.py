@@ -120,6 +120,29 @@ class Caller:
         side.tell({"profile": slots})
         return side.expect(Kind.PROFILED).profile
 
+    def uses_again(self) -> bool:
+        """Return whether a call of the kernel, on a CPU, overwrites what the one before returned.
+
+        Both are made, and then their outputs copied. It is a question to honest kernels.
+        """
+        side, feed = self._kernel, self._feed(self._kernel)
+        slots = self._slots(side, 2)
+        for slot in slots:
+            feed.freshen(slot)
+            self._arena(side).poison(slot)
+        side.let_go()
+        for order in ({"keep": slots}, {"hand": slots}):
+            side.tell(order)
+            side.expect(Kind.COPIED)
+        side.hold()
+        given = self._given(side, set(slots))
+        right = [
+            not self._answers.differences(given[slot], self._answers.expected(feed.content(slot)))
+            for slot in slots
+        ]
+        feed.forget()
+        return right == [False, True]
+
     def kept_ms(self, side: Side, calls: int, graph: bool) -> float | None:
         """Return what one of so many calls takes whose outputs are asked for later, see `Kept`."""
         if not self.on_device:

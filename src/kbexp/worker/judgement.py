@@ -222,6 +222,7 @@ class Judgement:
         # What other machines take of the processor comes in bursts, which blocks do not average.
         stolen = float(conditions["steal_share"]) if self._device == "cpu" else 0.0
         self._measure_energy(calls)
+        again = self._device == "cpu" and watch.seems_faster() and self._uses_again()
         bare, profile = self._last_looks(watch, calls)
         agreement = self._agreement(usual, stolen, bare)
         watch.charge(agreement.charged)
@@ -235,7 +236,7 @@ class Judgement:
         outcome = Outcome(
             Status.CORRECT,
             Phase.TIMING,
-            self._remarks(agreement, bare),
+            self._remarks(agreement, bare, again),
             time_ms=figures.time_ms,
             reference_ms=figures.reference_ms,
             speedup=figures.speedup,
@@ -273,11 +274,30 @@ class Judgement:
         self._enter_timing()
         return scrutiny.look_at_reference(), profile
 
-    def _remarks(self, agreement: Agreement, bare: Bare | None) -> tuple[str, ...]:
-        """Return what is to be said of a correct kernel."""
+    def _uses_again(self) -> bool:
+        """Return whether a kernel's call overwrites what the call before it returned, on a CPU.
+
+        Nothing is left to be measured but a profile.
+        """
+        self._kernel.enter(Phase.TIMING, self._settings.run_timeout_s)
+        try:
+            return self._caller.uses_again()
+        except Stop:
+            return False
+
+    def _remarks(self, agreement: Agreement, bare: Bare | None, again: bool) -> tuple[str, ...]:
+        """Return what is to be said of a correct kernel.
+
+        `again` says that a call overwrites what the one before returned.
+        """
         remarks = [str(agreement)] if agreement.charged.value else []
         if bare is not None and bare.uses_again:
             remarks.append(bare.doubt())
+        if again:
+            remarks.append(
+                "a call overwrites what the call before it returned, which whoever called it may "
+                "still need"
+            )
         if self._caller.overwrites:
             remarks.append("it writes to its inputs, which whoever calls it may still need")
         return tuple(remarks)

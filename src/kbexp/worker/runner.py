@@ -143,7 +143,8 @@ class Runner:
         else:
             for output, slot in zip(self._kept, order["hand"], strict=True):
                 self._hand_over(output, slot)
-        torch.cuda.synchronize()
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
 
     def _call_once(self, slot: int) -> list[int] | bytes:
         self._last = None  # Freed before the next call, as it would be between calls of a program.

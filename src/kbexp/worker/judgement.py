@@ -18,14 +18,14 @@ from kbexp.worker.calling import CHECKED_SHARE, Caller
 from kbexp.worker.clocks import Agreement, Clock, compare_clocks
 from kbexp.worker.conditions import Conditions
 from kbexp.worker.examination import Examination
-from kbexp.worker.flush import FLUSH_BYTES, flush_time_ms
-from kbexp.worker.memory import Lending, slots_for
+from kbexp.worker.flush import flush_time_ms
+from kbexp.worker.loading import Loading
+from kbexp.worker.memory import Lending
 from kbexp.worker.outcome import Outcome, Stop
 from kbexp.worker.problems import new_seed, varied_trial
 from kbexp.worker.profile import PROFILE_CALLS, PROFILE_LIMIT_S
 from kbexp.worker.reference import Problem
-from kbexp.worker.report import Kind
-from kbexp.worker.scrutiny import MOST_BARE_CALLS, Scrutiny
+from kbexp.worker.scrutiny import Scrutiny
 from kbexp.worker.side import Side
 from kbexp.worker.timing import RESOLUTION, Stopwatch, calls_per_block
 
@@ -68,7 +68,6 @@ class Judgement:
         self._examined = examined
         self._settings = settings
         self._device = device
-        self._layout = examined.layout
         ends = [socket.socket(fileno=fd) for fd in lent]
         self._kernel = Side("the kernel", ends[0], ends[2], blamed=True)
         self._baseline = Side("the reference", ends[1], ends[3], blamed=False)
@@ -77,6 +76,9 @@ class Judgement:
         self._conditions = Conditions(device)
         sides = self._kernel, self._baseline
         self._caller = Caller(*sides, problem, examined, self._lending, device, self._random)
+        self._loading = Loading(
+            *sides, self._caller, problem, examined.layout, lending, settings, device, self._random
+        )
 
     def close(self) -> None:
         """Take back the memory that was lent to the runners, and hang up."""
@@ -97,7 +99,7 @@ class Judgement:
         started = timing_started = time.monotonic()
         try:
             with meanwhile():
-                self._load(kernel, task)
+                self._loading.load(kernel, task)
                 with self._conditions.growth():
                     kernel_ns = self._check_correctness()
             timing_started = time.monotonic()
@@ -112,64 +114,6 @@ class Judgement:
             correctness_s=(timing_started if timed else ended) - started,
             timing_s=ended - timing_started if timed else 0.0,
         )
-
-    def _load(self, kernel: str, task: str) -> None:
-        """Have both runners construct their modules.
-
-        On a CUDA device the reference's is made and called before the kernel's process is told of
-        any module: what it chooses in its first call, by the memory and the time that it finds, it
-        keeps.
-        """
-        sides = [self._kernel, self._baseline]
-        self._random.shuffle(sides)  # What comes first may lie better in memory.
-        self._prepare(sides)
-        if self._device == "cpu":
-            for side in sides:
-                self._construct(side, kernel, task)
-            for side in (self._baseline, self._kernel):
-                side.expect(Kind.READY)
-        else:
-            self._construct(self._baseline, kernel, task)
-            self._baseline.expect(Kind.READY)
-            self._caller.block(self._baseline, 1, check=False)
-            self._construct(self._kernel, kernel, task)
-            self._kernel.expect(Kind.READY)
-        self._baseline.hold()
-        self._kernel.hold()
-
-    def _prepare(self, sides: list[Side]) -> None:
-        """Lend the runners their memory, and have them begin with the device."""
-        calls = self._settings.max_calls
-        if self._device != "cpu":
-            calls = max(calls, MOST_BARE_CALLS)
-        slots = slots_for(self._layout, calls + 2, self._device)
-        for side in sides:
-            side.enter(Phase.LOAD, self._settings.run_timeout_s)
-            side.arena, ipc, lent = self._lending.lend(self._layout, slots, side is self._baseline)
-            order = {
-                "device": self._device,
-                "layout": self._layout.to_record(),
-                "slots": side.arena.slots,
-                "arguments": self._problem.tree,
-                "ipc": ipc,
-                "flush_bytes": FLUSH_BYTES,
-            }
-            side.tell(order, lent)
-        for side in (self._baseline, self._kernel):
-            side.expect(Kind.READY)
-
-    def _construct(self, side: Side, kernel: str, task: str) -> None:
-        """Tell a runner which module to construct."""
-        on_kernel = side is self._kernel
-        order = {
-            "source": kernel if on_kernel else task,
-            "class_name": "ModelNew" if on_kernel else "Model",
-            "init": self._problem.init,
-            "seed": self._problem.weights,
-        }
-        side.tell(order)
-        side.expose()
-        side.enter(Phase.LOAD, self._settings.run_timeout_s)
 
     def _check_correctness(self) -> int:
         """Call the kernel on every trial's inputs, in random order; return its last time in ns.

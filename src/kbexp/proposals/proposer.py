@@ -34,7 +34,8 @@ class LlmProposer:
 
     Shared by all threads: every request gets an agent, an optimizer and a session of its own.
     `score` is what the search maximises; with `by_steps` the choice among several models knows of
-    finished steps only. `notes` say in a sentence each which settings were left out.
+    finished steps only. `notes` say in a sentence each which settings were left out, and where the
+    playbook does not know the task.
     Raises KbexpError for settings that cannot work and ModelUnavailable for a key that is named
     and not there, before anything is asked.
     """
@@ -62,6 +63,11 @@ class LlmProposer:
         )
         self._gone: dict[str, ModelUnavailable] = {}
         self.notes = [note for model in models for note in left_out(model.config)]
+        if any(plays(model.config) and not knows(task) for model in models):
+            self.notes.append(
+                "The playbook has no entry for this task: its kernels are the reference with few "
+                "changes, such as another number of threads."
+            )
 
     @property
     def llm(self) -> Llm:
@@ -146,13 +152,25 @@ def _explained(answer: Answer, session: Session, config: LlmConfig) -> str:
 
 def open_llm(config: LlmConfig) -> Llm:
     """Return a model by its settings; `offline` registers its provider with LiteLLM first."""
-    if config.model.startswith("offline/"):
+    if plays(config):
         from kbexp.proposals.litellm_setup import import_litellm
         from kbexp.proposals.offline import register
 
         import_litellm()
         register()
     return Llm(config)
+
+
+def plays(config: LlmConfig) -> bool:
+    """True where answers come from the playbook."""
+    return config.model.startswith("offline/")
+
+
+def knows(task: Task) -> bool:
+    """True where the playbook has an entry for a task."""
+    from kbexp.proposals.offline.recognise import recognise
+
+    return recognise(task.name, task.source) is not None
 
 
 def _bounded(reply: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,14 +29,19 @@ from kbexp.verdict import Verdict
 
 MAX_STORED_REPLY_BYTES = 256 * 1024
 
+NO_ENTRY = (
+    "The playbook has no entry for this task: its kernels are the reference with few changes, such "
+    "as another number of threads."
+)
+
 
 class LlmProposer:
     """Improves kernels with a Trace optimizer and one or several models behind LiteLLM.
 
     Shared by all threads: every request gets an agent, an optimizer and a session of its own.
     `score` is what the search maximises; with `by_steps` the choice among several models knows of
-    finished steps only. `notes` say in a sentence each which settings were left out, and where the
-    playbook does not know the task.
+    finished steps only. `notes` say in a sentence each which settings were left out, and once something
+    was asked, that the playbook does not know the task.
     Raises KbexpError for settings that cannot work and ModelUnavailable for a key that is named
     and not there, before anything is asked.
     """
@@ -63,11 +69,8 @@ class LlmProposer:
         )
         self._gone: dict[str, ModelUnavailable] = {}
         self.notes = [note for model in models for note in left_out(model.config)]
-        if any(plays(model.config) and not knows(task) for model in models):
-            self.notes.append(
-                "The playbook has no entry for this task: its kernels are the reference with few "
-                "changes, such as another number of threads."
-            )
+        unknown = any(plays(model.config) and not knows(task) for model in models)
+        self._unsaid = [NO_ENTRY] if unknown else []
 
     @property
     def llm(self) -> Llm:
@@ -83,6 +86,8 @@ class LlmProposer:
 
         Raises ModelUnavailable where no further call to any of the models can succeed.
         """
+        with contextlib.suppress(IndexError):  # Of several threads one says it.
+            self.notes.append(self._unsaid.pop())
         name = self._chosen(request)
         llm = self._llms[name]
         session = llm.session(request.seed)

@@ -40,8 +40,8 @@ class LlmProposer:
 
     Shared by all threads: every request gets an agent, an optimizer and a session of its own.
     `score` is what the search maximises; with `by_steps` the choice among several models knows of
-    finished steps only. `notes` say in a sentence each which settings were left out, and once something
-    was asked, that the playbook does not know the task.
+    finished steps only. `notes` say in a sentence each which settings were left out, and, once
+    something was asked, that the playbook does not know the task.
     Raises KbexpError for settings that cannot work and ModelUnavailable for a key that is named
     and not there, before anything is asked.
     """

@@ -99,6 +99,11 @@ class Caller:
         return self._feed(self._kernel).can_renew
 
     @property
+    def can_mix(self) -> bool:
+        """True where new inputs take next to no time, see `Feed`."""
+        return self._feed(self._kernel).can_mix
+
+    @property
     def on_device(self) -> bool:
         """True where what is lent to runners lies on a CUDA device itself."""
         return self._lending.transport == "cuda_ipc"

@@ -168,7 +168,12 @@ class Feed:
     @property
     def can_renew(self) -> bool:
         """True where there is something to mix, or a generator of new inputs."""
-        return any(self._powers) or self._more is not None
+        return self.can_mix or self._more is not None
+
+    @property
+    def can_mix(self) -> bool:
+        """True where there is something to mix, which takes the device next to no time."""
+        return any(self._powers)
 
     def fill(self, slot: int, trial: Trial) -> None:
         """Write a trial's inputs into a slot."""
@@ -242,7 +247,7 @@ class Feed:
 
     def renew(self, slot: int) -> None:
         """Write values into a slot of which none was in any slot before, as far as can be."""
-        if any(self._powers):
+        if self.can_mix:
             first, *others = self._random.sample(self._trials, min(2, len(self._trials)))
             angle = self._random.uniform(LEAST_ANGLE, math.pi / 2 - LEAST_ANGLE)
             mixture = Mixture(others[0] if others else None, angle, self._powers)

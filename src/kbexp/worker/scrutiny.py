@@ -31,8 +31,9 @@ them would: three quarters of it escape five looks once in a thousand."""
 
 BARE_MS = 5.0
 MOST_BARE_CALLS = 100
-"""Where they are short, such a block has as many calls as take the reference so long, and no more
-than these. The judge's clock is off by `BLOCK_MS` a block: of 25 calls of 0.03 ms that is half."""
+"""Where they are short, and new inputs take next to no time, such a block has as many calls as take
+the reference so long, and no more than these. The judge's clock is off by `BLOCK_MS` a block: of 25
+calls of 0.03 ms that is half."""
 
 ALONE_BLOCKS = 6
 """Usual blocks of the reference alone: caches of the device take one or two to settle."""
@@ -105,7 +106,8 @@ class Scrutiny:
     def _bare_calls(self) -> int:
         # No fewer than usual where slots are few: the fewer they are, the more of a call is open.
         usual = calls_per_block(int(self.reference_ms * 1e6), self.settings)
-        short = min(math.ceil(BARE_MS / self.reference_ms), MOST_BARE_CALLS)
+        most = MOST_BARE_CALLS if self.caller.can_mix else usual
+        short = min(math.ceil(BARE_MS / self.reference_ms), most)
         return max(self.calls, usual, min(short, self._slots()))
 
     def _kept_calls(self) -> int:

@@ -39,9 +39,14 @@ def left_out(config: LlmConfig) -> list[str]:
     ]
 
 
+def plays(config: LlmConfig) -> bool:
+    """True where answers come from the playbook."""
+    return config.model.startswith("offline/")
+
+
 def _takes(config: LlmConfig, name: str) -> bool:
     """True unless LiteLLM knows the model, and knows that it does not take the setting."""
-    if config.model.startswith("offline/"):
+    if plays(config):
         return False
     return not _listed(config.model) or name in _supported(config.model)
 

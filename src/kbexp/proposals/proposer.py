@@ -18,7 +18,7 @@ from kbexp.proposals.choice import Chooser
 from kbexp.proposals.device import DeviceFacts, allowed_languages
 from kbexp.proposals.failures import CallFailed
 from kbexp.proposals.llm import Llm, Session
-from kbexp.proposals.model_settings import left_out
+from kbexp.proposals.model_settings import left_out, plays
 from kbexp.proposals.models import models_of
 from kbexp.proposals.optimizer import check_optimizer, new_optimizer
 from kbexp.proposals.prompt import Prompt, context, prompt
@@ -164,11 +164,6 @@ def open_llm(config: LlmConfig) -> Llm:
         import_litellm()
         register()
     return Llm(config)
-
-
-def plays(config: LlmConfig) -> bool:
-    """True where answers come from the playbook."""
-    return config.model.startswith("offline/")
 
 
 def knows(task: Task) -> bool:

@@ -10,12 +10,12 @@ KINDS = ("bundled", "file", "kernelbench", "kernelbench_matmul")
 """Where a task can come from: the values of `task.kind`."""
 
 READ_BY = {
-    "path": ("file",),
-    "level": ("kernelbench",),
-    "problem": ("kernelbench",),
-    "index": ("kernelbench_matmul",),
+    "path": "file",
+    "level": "kernelbench",
+    "problem": "kernelbench",
+    "index": "kernelbench_matmul",
 }
-"""The kinds of task that read a setting; for any other it would be a mistake to pass over."""
+"""The kind of task that reads a setting; for any other it would be a mistake to pass over."""
 
 
 def load(config: TaskConfig, sizes: SizeClass) -> Task:
@@ -25,11 +25,11 @@ def load(config: TaskConfig, sizes: SizeClass) -> Task:
     KernelBench's tasks have one size each. `config.sizes` overrides single constants of any of
     them. Raises KbexpError, in one sentence, where the task cannot be had.
     """
-    for setting, kinds in READ_BY.items():
-        if getattr(config, setting) is not None and config.kind not in kinds:
+    for setting, kind in READ_BY.items():
+        if getattr(config, setting) is not None and config.kind != kind:
             raise KbexpError(
-                f"task.{setting} is read by task={kinds[0]} and not by {config.kind} tasks such as "
-                f"{config.name}: add task={kinds[0]}, or leave task.{setting} out."
+                f"task.{setting} is read by task={kind} and not by {config.kind} tasks such as "
+                f"{config.name}: add task={kind}, or leave task.{setting} out."
             )
     match config.kind:
         case "bundled":

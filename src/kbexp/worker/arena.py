@@ -99,9 +99,13 @@ class _Place:
     numel: int
     shape: tuple[int, ...]
 
+    def begins(self, slot: int) -> int:
+        """Return the place of its first element in a slot."""
+        return self.first + slot * self.every
+
     def of(self, slot: int) -> torch.Tensor:
         """Return the tensor of a slot."""
-        first = self.first + slot * self.every
+        first = self.begins(slot)
         return self.elements[first : first + self.numel].view(self.shape)
 
 
@@ -141,14 +145,11 @@ class Arena:
 
     def elements(self, index: int) -> torch.Tensor:
         """Return all of the memory as elements of the type that input `index` has."""
-        import torch
-
-        return self._memory.view(getattr(torch, self.layout.inputs[index].dtype))
+        return self._inputs[index].elements
 
     def first(self, index: int, slot: int) -> int:
         """Return the place, in `elements(index)`, of the first element of a slot's input."""
-        leaf, offset = self.layout.offsets()[index]
-        return (slot * self.layout.slot_bytes + offset) // ITEM_BYTES[leaf.dtype]
+        return self._inputs[index].begins(slot)
 
     def poison(self, slot: int, share: float = 1.0, place: float = 0.0) -> None:
         """Fill a slot's outputs with bytes that are no answer (NaN in every float type).

@@ -125,14 +125,11 @@ class Side:
         return self._stop(Status.RUNTIME_ERROR, f"{self.name}'s process ended", died=self.name)
 
     def _stop(self, status: Status, reason: str, log: str = "", died: str = "") -> Stop:
-        if not self._exposed:
-            # Nothing but our own code has run in it: worth another try, and nobody's fault.
-            status, reason = Status.INFRASTRUCTURE_ERROR, f"a runner did not get ready: {reason}"
-            outcome = Outcome(status, self.phase, (reason,), log=log, died=died, again=True)
-            return Stop(outcome)
+        again = not self._exposed  # Nothing but our own code has run in it.
         if not self._blamed:
-            status, reason = Status.INFRASTRUCTURE_ERROR, f"the reference failed: {reason}"
-        return Stop(Outcome(status, self.phase, (reason,), log=log, died=died))
+            who = "a runner did not get ready" if again else "the reference failed"
+            status, reason = Status.INFRASTRUCTURE_ERROR, f"{who}: {reason}"
+        return Stop(Outcome(status, self.phase, (reason,), log=log, died=died, again=again))
 
 
 def exception_line(text: str) -> str:

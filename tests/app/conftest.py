@@ -24,9 +24,10 @@ SMALL = [
     "task.sizes.rows=64",
     "task.sizes.cols=128",
     "evaluator.timing_s=0.2",
+    "budget.wall_s=null",
     "logger=none",
 ]
-"""A run of a few seconds: four kernels of a task that takes no time."""
+"""A run of a few seconds, however long they take: four kernels of a task that takes no time."""
 
 KERNEL = """
 import torch

@@ -57,7 +57,7 @@ def test_a_run_that_is_stopped_can_go_on_later(
     (tmp_path / "unhurried.py").write_text(UNHURRIED)
     arguments = [
         *("debug=default", "task=file", f"task.path={tmp_path}/unhurried.py", "logger=none"),
-        *("evaluator.timing_s=0.2", f"hydra.run.dir={run}"),
+        *("evaluator.timing_s=0.2", "budget.wall_s=null", f"hydra.run.dir={run}"),
         *model_server.settings(),
     ]
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(240)
 
 SMALL = [
     "gpu=modal_cpu", "debug=default", "task=softmax", "task.sizes.rows=64", "task.sizes.cols=128",
-    "evaluator.timing_s=0.2", "logger=none", "verbose=false",
+    "evaluator.timing_s=0.2", "budget.wall_s=null", "logger=none", "verbose=false",
 ]  # fmt: skip
 
 

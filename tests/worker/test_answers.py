@@ -34,6 +34,7 @@ def forgiven(model: Model, hands_over: Callable[[torch.Tensor], Model]) -> bool:
     feed = Feed(arena, trials, random.Random(1))
     answers = Answers(problem, (1e-4,) * len(trials[0].expected))
     feed.freshen(0)
+    feed.prepared()()
     expected = [answer.clone() for answer in answers.expected(feed.content(0))]
     later = hands_over(arena.inputs(0)[0])
     feed.spoil(0)

@@ -24,13 +24,23 @@ def trial(seed: int) -> Trial:
     return Trial(inputs, [torch.zeros(4)])
 
 
-def fed(trials: list[Trial], later: bool = False) -> tuple[Feed, Arena]:
+def fed(trials: list[Trial]) -> tuple[Feed, Arena]:
     layout = Layout(
         tuple(leaf_of(tensor) for tensor in trials[0].inputs),
         tuple(leaf_of(tensor) for tensor in trials[0].expected),
     )
     arena, _ = create_host(layout, 3)
-    return Feed(arena, trials, random.Random(1), later=later), arena
+    return Feed(arena, trials, random.Random(1)), arena
+
+
+def freshened(feed: Feed, slot: int) -> None:
+    feed.freshen(slot)
+    feed.prepared()()
+
+
+def renewed(feed: Feed, slot: int) -> None:
+    feed.renew(slot)
+    feed.prepared()()
 
 
 def stands(feed: Feed, arena: Arena, slot: int) -> bool:
@@ -42,21 +52,21 @@ def stands(feed: Feed, arena: Arena, slot: int) -> bool:
 def test_a_slot_holds_what_the_feed_says() -> None:
     feed, arena = fed([trial(1), trial(2)])
     for _ in range(2 * MOST_CHANGES):
-        feed.freshen(0)
+        freshened(feed, 0)
         assert stands(feed, arena, 0)
     for _ in range(5):
-        feed.renew(1)
+        renewed(feed, 1)
         assert stands(feed, arena, 1)
-        feed.freshen(1)
+        freshened(feed, 1)
         assert stands(feed, arena, 1)
     assert stands(feed, arena, 0)
 
 
 def test_what_is_written_later_is_not_there_before() -> None:
-    feed, arena = fed([trial(1), trial(2)], later=True)
-    for renewed in (0, 1, 2, 1):
-        feed.renew(renewed)
-        for slot in {0, 1, 2} - {renewed}:
+    feed, arena = fed([trial(1), trial(2)])
+    for whole in (0, 1, 2, 1):
+        feed.renew(whole)
+        for slot in {0, 1, 2} - {whole}:
             feed.freshen(slot)
         write = feed.prepared()
         before = [[tensor.clone() for tensor in arena.inputs(slot)] for slot in range(3)]
@@ -72,13 +82,27 @@ def test_what_is_written_later_is_not_there_before() -> None:
         assert all(stands(feed, arena, slot) for slot in range(3))
 
 
+def test_slots_are_written_one_by_one() -> None:
+    feed, arena = fed([trial(1), trial(2)])
+    for slot in range(3):
+        feed.renew(slot)
+    for slot in (1, 2, 0):
+        assert not stands(feed, arena, slot)
+        write = feed.prepared([slot])
+        assert not stands(feed, arena, slot)
+        others = {other: stands(feed, arena, other) for other in range(3) if other != slot}
+        write()
+        assert stands(feed, arena, slot)
+        assert others == {other: stands(feed, arena, other) for other in others}
+
+
 def test_freshening_changes_something_and_renewing_everything() -> None:
     feed, arena = fed([trial(1), trial(2)])
-    feed.freshen(0)
+    freshened(feed, 0)
     before = [tensor.clone() for tensor in arena.inputs(0)]
-    feed.freshen(0)
+    freshened(feed, 0)
     assert all(bool((a != b).any()) for a, b in zip(before, arena.inputs(0), strict=True))
-    feed.renew(0)
+    renewed(feed, 0)
     after = arena.inputs(0)
     # 64 elements of 4096 are changed, which may be to what stood there before.
     assert (before[0] != after[0]).float().mean() > 0.98
@@ -93,7 +117,7 @@ def test_freshening_changes_something_and_renewing_everything() -> None:
 def test_a_mixture_is_spread_as_its_parts() -> None:
     feed, arena = fed([trial(1), trial(2)])
     for _ in range(20):
-        feed.renew(0)
+        renewed(feed, 0)
         assert 0.9 < float(arena.inputs(0)[0].std()) < 1.1
 
 
@@ -109,7 +133,7 @@ def test_a_single_trial_is_weighted() -> None:
     feed, arena = fed([trial(1)])
     seen = []
     for _ in range(3):
-        feed.renew(0)
+        renewed(feed, 0)
         assert stands(feed, arena, 0)
         seen.append(arena.inputs(0)[0].clone())
         assert 0 <= arena.inputs(0)[1].min() <= arena.inputs(0)[1].max() <= 1
@@ -120,13 +144,13 @@ def test_a_single_trial_is_weighted() -> None:
 
 def test_a_runner_that_writes_to_its_inputs_is_seen() -> None:
     feed, arena = fed([trial(1), trial(2)])
-    feed.freshen(0)
+    freshened(feed, 0)
     feed.look(0)
     assert not feed.overwritten
     arena.inputs(0)[0][3, 3] = 77.0
     feed.look(0)
     assert feed.overwritten
-    feed.freshen(0)
+    freshened(feed, 0)
     assert stands(feed, arena, 0)
 
 
@@ -145,7 +169,7 @@ def test_what_cannot_be_mixed_is_renewed_by_the_generator() -> None:
     assert feed.can_renew
     seen = []
     for _ in range(3):
-        feed.renew(0)
+        renewed(feed, 0)
         assert stands(feed, arena, 0)
         assert not feed.content(0).plain
         seen.append(arena.inputs(0)[0].clone())
@@ -157,14 +181,14 @@ def test_every_change_changes_something() -> None:
     feed, arena = fed(trials)
     for number in range(60):
         feed.fill(0, trials[number % 3])
-        feed.freshen(0)
+        freshened(feed, 0)
         assert not torch.equal(arena.inputs(0)[0], trials[number % 3].inputs[0])
 
 
 def test_a_spoilt_slot_is_known_to_be_so_once_it_is_settled() -> None:
     feed, arena = fed([trial(1), trial(2)])
     for _ in range(30):
-        feed.freshen(0)
+        freshened(feed, 0)
         before = [tensor.clone() for tensor in feed.content(0).inputs()]
         feed.spoil(0)
         assert all(torch.equal(a, b) for a, b in zip(before, feed.content(0).inputs(), strict=True))

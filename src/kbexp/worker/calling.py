@@ -135,6 +135,7 @@ class Caller:
         for slot in slots:
             feed.freshen(slot)
             self._arena(side).poison(slot)
+        feed.prepared()()
         side.let_go()
         for order in ({"keep": slots}, {"hand": slots}):
             side.tell(order)
@@ -207,19 +208,23 @@ class Caller:
             here = set(slots[checked - done :][:1] if checked >= done else [])
             if here and self.looks > 1:
                 here |= set(self._random.sample(slots, min(self.looks, len(slots))))
-            block += self._called(side, slots, here)
+            block += self._called(side, slots, here, alone=renew)
         self.checked += check and side is self._kernel
         return block
 
-    def _called(self, side: Side, slots: list[int], chosen: set[int]) -> Block:
-        """Call one runner on slots and look at the outputs of `chosen`."""
+    def _called(self, side: Side, slots: list[int], chosen: set[int], alone: bool = False) -> Block:
+        """Call one runner on slots and look at the outputs of `chosen`.
+
+        With `alone` the inputs of a call are there only when the call before it is over, where that
+        can be: on a CPU.
+        """
         if self._device != "cpu" and side is self._kernel:
             # All alike: a mark on one of them would tell which output is looked at.
             for slot in slots:
                 self._arena(side).poison(slot)
         glance = self._glance(side, slots)
         if self._device == "cpu":
-            block, given = self._call_each(side, slots, chosen)
+            block, given = self._call_each(side, slots, chosen, alone)
         else:
             block = self._call_all(side, slots, glance)
             given = self._given(side, chosen) if side is self._kernel else {}
@@ -260,14 +265,18 @@ class Caller:
         """Order a whole block, as a CUDA device must not wait between calls.
 
         The judge's clock goes on while the last of the inputs are written, of both sides alike:
-        what a held process has left on the device cannot work on them before.
+        what a held process has left on the device cannot work on them before. Without CUDA IPC they
+        lie in the host's memory.
         """
         write = self._feed(side).prepared()
+        if not self.on_device:
+            write()
         self._lending.settle()
         side.let_go()
         begun = time.perf_counter_ns()
-        write()
-        self._lending.settle()
+        if self.on_device:
+            write()
+            self._lending.settle()
         side.tell({"block": slots, "flushes": self.flushes})
         report = side.expect(Kind.CALLED, len(slots), self._examined.layout.outputs)
         taken_ns = time.perf_counter_ns() - begun
@@ -277,15 +286,21 @@ class Caller:
         return Block(list(report.times_ns), taken_ns)
 
     def _call_each(
-        self, side: Side, slots: list[int], chosen: set[int]
+        self, side: Side, slots: list[int], chosen: set[int], alone: bool
     ) -> tuple[Block, dict[int, list[torch.Tensor]]]:
         """Order call after call, so that only the outputs that are looked at are copied.
 
-        Returns them with the block, as each stood when it was said to be there.
+        Returns them with the block, as each stood when it was said to be there. With `alone` the
+        runner is held while the next inputs are written: it could read them as they come.
         """
-        block, judged_ns = Block([], 0), []
+        feed, block, judged_ns = self._feed(side), Block([], 0), []
         given: dict[int, list[torch.Tensor]] = {}
+        if not alone:
+            feed.prepared()()
         for slot in slots:
+            if alone:
+                side.hold()
+                feed.prepared([slot])()
             side.let_go()
             begun = time.perf_counter_ns()
             side.tell({"call": slot})
@@ -370,7 +385,5 @@ class Caller:
     def _feed(self, side: Side) -> Feed:
         if side not in self._feeds:
             problem = self._problem
-            self._feeds[side] = Feed(
-                self._arena(side), problem.trials, self._random, problem.more, self.on_device
-            )
+            self._feeds[side] = Feed(self._arena(side), problem.trials, self._random, problem.more)
         return self._feeds[side]

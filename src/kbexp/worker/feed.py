@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -133,9 +133,10 @@ class Feed:
     """Fills and changes one runner's slots.
 
     `overwritten` is set where the runner writes to its inputs (as it may): then every call finds
-    its slot filled anew. With `later`, what makes values new is written only by what `prepared`
-    returns: a held process runs no more, but what it has queued on a device does, and could work
-    ahead while slot after slot is written. `arena` holds the slots.
+    its slot filled anew. What makes values new is written only by what `prepared` returns. Whoever
+    finds the inputs of many calls could work on all of them together; and a held process runs no
+    more, but what it has queued on a device does, while slot after slot is written. `arena` holds
+    the slots.
     """
 
     def __init__(
@@ -144,7 +145,6 @@ class Feed:
         trials: list[Trial],
         chance: random.Random,
         more: Callable[[], list[torch.Tensor]] | None = None,
-        later: bool = False,
     ) -> None:
         import torch
 
@@ -153,9 +153,8 @@ class Feed:
         self._trials = trials
         self._random = chance
         self._more = more
-        self._later = later
         self._unwritten: dict[int, Change] = {}
-        self._unwritten_whole: list[int] = []
+        self._unwritten_whole: set[int] = set()
         self._spoilt: dict[int, Change] = {}
         self._generator = torch.Generator().manual_seed(chance.getrandbits(63))
         self._contents: dict[int, Content] = {}
@@ -181,29 +180,34 @@ class Feed:
         self._contents[slot].write(self.arena.inputs(slot))
 
     def freshen(self, slot: int) -> None:
-        """Give a slot values that it never held before."""
+        """Give a slot values that it never held before, once they are written (`prepared`)."""
         content = self._contents.get(slot)
         if content is None or self.overwritten or len(content.changes) >= MOST_CHANGES:
             self.fill(slot, self._random.choice(self._trials))
         self._change_some(slot)
 
-    def prepared(self) -> Callable[[], None]:
-        """Get ready what is still to be written; whoever calls the result writes it.
+    def prepared(self, slots: Iterable[int] | None = None) -> Callable[[], None]:
+        """Get ready what is still to be written to slots, to all of them unless they are named.
 
-        In as few operations as can be, so that the device has no time to do anything in between.
+        Whoever calls the result writes it: in as few operations as can be, so that a device has no
+        time to do anything in between.
         """
         import torch
 
         arena = self.arena
-        whole = [(self._contents[slot], arena.inputs(slot)) for slot in self._unwritten_whole]
+        wanted = set(self._contents if slots is None else slots)
+        renewed = self._unwritten_whole & wanted
+        self._unwritten_whole -= renewed
+        whole = [(self._contents[slot], arena.inputs(slot)) for slot in renewed]
+        made = {slot: change for slot, change in self._unwritten.items() if slot in wanted}
+        for slot in made:
+            del self._unwritten[slot]
         changes = []
-        if self._unwritten:
+        if made:
             for index in range(len(arena.layout.inputs)):
-                made = self._unwritten.items()
-                places = [arena.first(index, slot) + change.places[index] for slot, change in made]
-                values = [change.values[index] for _, change in made]
+                places = [arena.first(index, slot) + made[slot].places[index] for slot in made]
+                values = [change.values[index] for change in made.values()]
                 changes.append((arena.elements(index), torch.cat(places), torch.cat(values)))
-        self._unwritten, self._unwritten_whole = {}, []
 
         def write() -> None:
             for content, inputs in whole:
@@ -216,10 +220,7 @@ class Feed:
     def _change_some(self, slot: int) -> None:
         change = self._drawn_change(slot)
         self._contents[slot].changes.append(change)
-        if self._later:
-            self._unwritten[slot] = change
-        else:
-            self._write_change(slot, change)
+        self._unwritten[slot] = change
 
     def _drawn_change(self, slot: int) -> Change:
         # Of another trial than stands there: of the same one it would mostly change nothing.
@@ -227,16 +228,12 @@ class Feed:
         others = [trial for trial in self._trials if trial is not here]
         return self._change(self._random.choice(others or self._trials))
 
-    def _write_change(self, slot: int, change: Change) -> None:
-        for place, places, values in zip(
-            self.arena.inputs(slot), change.places, change.values, strict=True
-        ):
-            place.view(-1)[places] = values
-
     def spoil(self, slot: int) -> None:
         """Change what stands in a slot after the call on it, until `settle` not in its content."""
-        self._spoilt[slot] = self._drawn_change(slot)
-        self._write_change(slot, self._spoilt[slot])
+        change = self._spoilt[slot] = self._drawn_change(slot)
+        pairs = zip(change.places, change.values, strict=True)
+        for place, (places, values) in zip(self.arena.inputs(slot), pairs, strict=True):
+            place.view(-1)[places] = values
 
     def settle(self, slot: int) -> Change | None:
         """Have a slot's content be what stands there; return by what it was spoilt."""
@@ -246,7 +243,7 @@ class Feed:
         return change
 
     def renew(self, slot: int) -> None:
-        """Write values into a slot of which none was in any slot before, as far as can be."""
+        """Give a slot values of which none was in any slot before, as far as can be, likewise."""
         if self.can_mix:
             first, *others = self._random.sample(self._trials, min(2, len(self._trials)))
             angle = self._random.uniform(LEAST_ANGLE, math.pi / 2 - LEAST_ANGLE)
@@ -256,10 +253,7 @@ class Feed:
             assert self._more is not None
             content = Content(replace(self._trials[0], inputs=self._more(), expected=[]))
         self._contents[slot] = content
-        if self._later:
-            self._unwritten_whole.append(slot)
-        else:
-            content.write(self.arena.inputs(slot))
+        self._unwritten_whole.add(slot)
         self._change_some(slot)
 
     def other_bytes(self, index: int, first: int, count: int) -> torch.Tensor:

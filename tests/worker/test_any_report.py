@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from kernels import quick
 
-from kbexp.worker.bare import BLOCK_MS, Bare, compare_bare
+from kbexp.worker.bare import BLOCK_MS, Bare, Look, Seen, compare_bare
 from kbexp.worker.clocks import CHARGED_MS, CHARGED_SHARE, Clock, compare_clocks
 from kbexp.worker.timing import Stopwatch
 
@@ -73,12 +71,9 @@ def test_reports_of_work_that_flushes_hide(later: str, reports_ms: list[float]) 
     reference = side([WORK_MS] * len(reports_ms), 1.6)
     watch = stopwatch(reports_ms)
     agreement = compare_clocks(kernel, reference, flush_ms=0.5)
-    sides = side([0.001] * 6, WORK_MS + 0.1), side([WORK_MS] * 6, WORK_MS + 0.1)
-    bare = Bare(*sides, CALLS, WORK_MS)
-    if later == "kept_ms":
-        bare = replace(bare, kept_ms=(WORK_MS + 0.2, WORK_MS + 0.2))
-    elif later == "replayed_ms":
-        bare = replace(bare, replayed_ms=(WORK_MS + 0.1, WORK_MS + 0.1))
+    around_ms = {"": 0.1, "kept_ms": 0.2, "replayed_ms": 0.1}[later]
+    seen = Seen(WORK_MS + 0.1, **({later: WORK_MS + around_ms} if later else {}))
+    bare = Bare(Look(CALLS, CALLS, seen, seen), Look(1, 1, seen, seen), WORK_MS)
     agreement = compare_bare(agreement, bare)
     if not agreement.rejected:
         watch.charge(agreement.charged)

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 from kbexp.verdict import Interval
-from kbexp.worker.bare import BLOCK_MS, HOST_MS, MOST_OPEN_MS, Bare, compare_bare
-from kbexp.worker.clocks import Agreement, Clock
+from kbexp.worker.bare import (
+    BLOCK_MS,
+    HOST_MS,
+    LONE_MS,
+    MOST_OPEN_MS,
+    Bare,
+    Look,
+    Seen,
+    compare_bare,
+)
+from kbexp.worker.clocks import Agreement
 from kbexp.worker.flush import copy_time_ms
 
 COPY_MS = 0.06
 
+LONE = Look(1, 1, Seen(0.0), Seen(0.0))
+"""One that shows nothing."""
 
-def bare(usual: Agreement, judged_ms: float, **more: float) -> Agreement:
+
+def bare(usual: Agreement, judged_ms: float, beside: float = 0.4, **more: float) -> Agreement:
     """What the clocks say of a kernel whose calls took so long without flushes, at least.
 
     The reference takes 0.3 ms, with 0.1 ms around it.
     """
-    sides = [Clock(), Clock()]
-    for side, call_ms in zip(sides, (judged_ms, more.get("beside", 0.4)), strict=True):
-        for index in range(6):
-            side.add(call_ms, call_ms + 0.05 * (index % 3))
-    kept = (more["kept"], 0.38) if "kept" in more else None
-    replayed = (more["replayed"], 0.35) if "replayed" in more else None
-    return compare_bare(usual, Bare(*sides, 25, 0.3, COPY_MS, kept, replayed))
+    kernel = Seen(judged_ms, more.get("kept"), more.get("replayed"))
+    reference = Seen(beside, 0.38 if "kept" in more else None, 0.35 if "replayed" in more else None)
+    return compare_bare(usual, Bare(Look(25, 25, kernel, reference), LONE, 0.3, COPY_MS))
 
 
 def test_work_in_the_place_of_a_flush_is_charged() -> None:
@@ -68,35 +74,49 @@ def test_beside_a_graph_what_the_clocks_show_too_is_in_the_interval() -> None:
 @pytest.mark.parametrize("kind", ["kept", "replayed"])
 def test_where_a_device_has_room_for_few_slots_no_whole_call_is_left_open(kind: str) -> None:
     """A call reads little of a table of gigabytes: two slots, and 0.02 ms of 0.2 are reported."""
-    clocks = Clock(), Clock()
-    for clock in clocks:
-        clock.add(0.2, 0.25)
-    both = {f"{kind}_ms": (0.25, 0.25)}
-    charged = compare_bare(Agreement(0.02), Bare(*clocks, 2, 0.2, **both)).charged
+    seen = Seen(0.25, **{f"{kind}_ms": 0.25})
+    charged = compare_bare(Agreement(0.02), Bare(Look(2, 2, seen, seen), LONE, 0.2)).charged
     assert charged.value == pytest.approx(0.18 - MOST_OPEN_MS)
 
 
 def test_without_cuda_ipc_what_the_usual_clocks_show_is_charged_too() -> None:
     """Of a call of 0.03 ms, a twentieth is reported; three calls leave 0.15 ms open."""
-    kernel, reference = Clock(), Clock()
-    for side in (kernel, reference):
-        side.add(0.03, 8.0)
     lies = Agreement(0.0015, Interval(0.0285, 0.02, 0.04))
-    seen = Bare(kernel, reference, 3, 0.03, on_device=False)
-    assert compare_bare(lies, seen).charged == lies.charged
-    assert compare_bare(Agreement(0.0015), replace(seen, calls=100)).charged.value > 0.02
+
+    def seen(calls: int) -> Bare:
+        return Bare(Look(calls, calls, Seen(8.0), Seen(8.0)), LONE, 0.03, on_device=False)
+
+    assert compare_bare(lies, seen(3)).charged == lies.charged
+    assert compare_bare(Agreement(0.0015), seen(100)).charged.value > 0.02
 
 
 def test_what_the_references_host_needs_hides_nothing() -> None:
     """24 operations: 0.075 ms of a device, 0.115 ms of its host; the kernel's in one launch."""
-    clocks = Clock(), Clock()
-    for clock in clocks:
-        clock.add(0.075, 0.133)
-    seen = Bare(*clocks, 67, 0.075, kept_ms=(0.074, 0.133))
-    assert compare_bare(Agreement(0.017), seen).charged.value == 0.0
-    charged = compare_bare(Agreement(0.017), replace(seen, device_ms=0.085)).charged
-    assert 0.075 / (0.017 + charged.value) < 1.5
-    assert charged.low == 0.0
+
+    def charged(device_ms: float | None) -> Interval:
+        sides = Seen(0.133, 0.074), Seen(0.133, 0.133, device_ms)
+        seen = Bare(Look(67, 67, *sides), LONE, 0.075)
+        return compare_bare(Agreement(0.017), seen).charged
+
+    assert charged(None).value == 0.0
+    assert 0.075 / (0.017 + charged(0.085).value) < 1.5
+    assert charged(0.085).low == 0.0
+
+
+@pytest.mark.parametrize("kind", ["in_blocks", "kept", "replayed"])
+def test_work_on_many_calls_at_once_shows_where_a_call_is_made_alone(kind: str) -> None:
+    """64 steps that wait for one another take 0.8 ms, for ten calls as for one."""
+    many, lone, both = Seen(0.1, 0.1, 0.1), Seen(1.0), Seen(1.0)
+    if kind != "in_blocks":
+        lone = both = Seen(1.5, **{f"{kind}_ms": 1.0})
+    looks = Look(10, 10, many, Seen(1.0, 1.0, 1.0)), Look(1, 1, lone, both)
+    assert compare_bare(Agreement(0.08), Bare(looks[0], LONE, 0.8)).charged.value == 0.0
+    charged = compare_bare(Agreement(0.08), Bare(*looks, 0.8)).charged
+    assert charged.value == pytest.approx(0.8 - 0.08 - LONE_MS)
+    assert charged.high == pytest.approx(charged.value)
+    assert charged.low == pytest.approx(
+        charged.value if kind == "replayed" else 0.8 - 0.08 - max(HOST_MS, LONE_MS)
+    )
 
 
 def test_outputs_that_lie_in_the_hosts_memory_save_no_copy_on_a_device() -> None:

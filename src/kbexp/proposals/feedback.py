@@ -11,10 +11,16 @@ _MAX_REASONS = 6
 _MAX_REASON_CHARS = 600
 _MAX_METRICS = 12
 
+_ALONE = tuple(
+    f"{size}{way}_{side}ms"
+    for size in ("", "lone_")
+    for way in ("bare", "kept", "replayed")
+    for side in ("", "reference_")
+)
+
 # How a figure was got, which its interval says already, and figures that stand in a sentence.
 _BOOKKEEPING = (
-    "calls", "called_s", "checked", "pairs", "unreported_ms", "bare_ms", "bare_reference_ms",
-    "kept_ms", "kept_reference_ms", "replayed_ms", "replayed_reference_ms", "reference_alone_ms",
+    "calls", "called_s", "checked", "pairs", "unreported_ms", "reference_alone_ms", *_ALONE,
     "bytes", "nonzero_bytes", "flops", "bound_ms", "bound_speedup", "share_of_bound",
     "bandwidth_bytes_per_s", "flops_per_s",
 )  # fmt: skip

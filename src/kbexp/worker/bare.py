@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from kbexp.verdict import Interval
-from kbexp.worker.clocks import Agreement, Clock
+from kbexp.worker.clocks import Agreement
 
 HOST_MS = 0.08
 """What the host may need, beyond what it needs for the reference, to queue a call on a CUDA device:
@@ -29,48 +29,112 @@ MOST_OPEN_MS = 0.03
 """What of that is left open of a call at most, where slots are so large that a block has few calls.
 Honest ones seemed to take up to 0.029 ms more in graphs of 4 to 23 calls."""
 
+LONE_MS = 0.1
+"""What is left open of a call that is made alone: nothing averages what the host is late by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a call of one side takes without flushes, at least, by the judge's clock alone, in ms.
+
+    `in_blocks_ms` where every output is copied right after its call. `kept_ms` where outputs are
+    asked for later, and `replayed_ms` the same in a CUDA graph, where the host needs nothing for
+    it; None where that cannot be, or was not needed. Without CUDA IPC it never can.
+    """
+
+    in_blocks_ms: float
+    kept_ms: float | None = None
+    replayed_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Both sides, so many `calls` at a time, and `later_calls` whose outputs are asked for later.
+
+    The reference is recorded as a graph where the kernel could not be, too, if that can be.
+    """
+
+    calls: int
+    later_calls: int
+    kernel: Seen
+    reference: Seen
+
+    @property
+    def in_graph(self) -> bool:
+        """True where both sides were recorded."""
+        return self.kernel.replayed_ms is not None and self.reference.replayed_ms is not None
+
+    @property
+    def asked_later(self) -> bool:
+        """True where outputs of both were to be had later."""
+        kept = self.kernel.kept_ms is not None and self.reference.kept_ms is not None
+        return kept or self.in_graph
+
+    @property
+    def open_ms(self) -> float:
+        """Return what clocks may be off by, for each call."""
+        calls = self.later_calls if self.asked_later else self.calls
+        return LONE_MS if calls == 1 else min(BLOCK_MS / calls, MOST_OPEN_MS)
+
+    def bound_ms(self, reference_ms: float) -> float:
+        """Return the most that a call of the kernel can take, where the reference takes that."""
+        kernel_ms, around_ms = self._least_ms()
+        # What the reference's host needs beyond its device is no part of a kernel's call: whoever
+        # cannot be recorded, and hardly needs its host, would hide as much.
+        if self.reference.replayed_ms is not None:
+            around_ms = min(around_ms, self.reference.replayed_ms)
+        return kernel_ms - max(0.0, around_ms - reference_ms)
+
+    def host_ms(self, reference_ms: float) -> float:
+        """Return what the reference's host needs beyond its device, as far as that is known."""
+        if self.in_graph or self.reference.replayed_ms is None:
+            return 0.0
+        _, eager_ms = self._least_ms()
+        return max(0.0, eager_ms - max(self.reference.replayed_ms, reference_ms))
+
+    def _least_ms(self) -> tuple[float, float]:
+        """Return the figures of both sides that are compared: of the last way that both took."""
+        ways = (
+            (self.kernel.replayed_ms, self.reference.replayed_ms),
+            (self.kernel.kept_ms, self.reference.kept_ms),
+        )
+        for kernel_ms, reference_ms in ways:
+            if kernel_ms is not None and reference_ms is not None:
+                return kernel_ms, reference_ms
+        return self.kernel.in_blocks_ms, self.reference.in_blocks_ms
+
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """Blocks of both sides that were called on a CUDA device without flushes.
+    """What was seen of a kernel without flushes: of `many` calls at a time, and of a `lone` one.
 
-    A block has so many `calls`. `reference_ms` is what a call of the reference takes behind a
-    flush, with no kernel's process beside it, and `copy_ms` what a copy of a call's outputs does.
-    `kept_ms` is what a call of the kernel and of the reference takes where outputs are asked for
-    later, and `replayed_ms` the same in a CUDA graph, where the host needs nothing for it; None
-    where that cannot be, or was not needed. Without CUDA IPC, where memory is not `on_device`, it
-    never can. `device_ms` is what a call of the reference takes in a graph, if that can be, where
-    the kernel's could not be recorded.
+    `reference_ms` is what a call of the reference takes behind a flush, with no kernel's process
+    beside it, and `copy_ms` what a copy of a call's outputs does. `on_device` says that memory is
+    lent on the device itself, by CUDA IPC.
     """
 
-    kernel: Clock
-    reference: Clock
-    calls: int
+    many: Look
+    lone: Look
     reference_ms: float
     copy_ms: float = 0.0
-    kept_ms: tuple[float, float] | None = None
-    replayed_ms: tuple[float, float] | None = None
     on_device: bool = True
-    device_ms: float | None = None
 
     def figures(self) -> dict[str, float]:
         """Return what a call takes at least, by the judge's clock alone, in ms."""
-        figures = {
-            "bare_ms": min(self.kernel.judged_ms),
-            "bare_reference_ms": min(self.reference.judged_ms),
-            "reference_alone_ms": self.reference_ms,
-        }
-        for name, both in (("kept", self.kept_ms), ("replayed", self.replayed_ms)):
-            if both is not None:
-                figures[f"{name}_ms"], figures[f"{name}_reference_ms"] = both
-        if self.device_ms is not None:
-            figures["replayed_reference_ms"] = self.device_ms
+        figures = {"reference_alone_ms": self.reference_ms}
+        for size, look in (("", self.many), ("lone_", self.lone)):
+            for side, seen in (("", look.kernel), ("reference_", look.reference)):
+                figures[f"{size}bare_{side}ms"] = seen.in_blocks_ms
+                if seen.kept_ms is not None:
+                    figures[f"{size}kept_{side}ms"] = seen.kept_ms
+                if seen.replayed_ms is not None:
+                    figures[f"{size}replayed_{side}ms"] = seen.replayed_ms
         return figures
 
     @property
     def uses_again(self) -> bool:
         """True where outputs were not to be had later: whatever uses their memory again."""
-        return self.kept_ms is None and self.replayed_ms is None
+        return not self.many.asked_later
 
     def doubt(self) -> str:
         """Return in words what that leaves open."""
@@ -80,45 +144,36 @@ class Bare:
             f"up to {open_ms:.2g} ms a call may be hidden"
         )
 
-    def bound_ms(self) -> float:
-        """Return the most that a call of the kernel can take."""
-        in_blocks = min(self.kernel.judged_ms), min(self.reference.judged_ms)
-        kernel_ms, reference_ms = self.replayed_ms or self.kept_ms or in_blocks
-        # What the reference's host needs beyond its device is no part of a kernel's call: whoever
-        # cannot be recorded, and hardly needs its host, would hide as much.
-        around_ms = reference_ms if self.device_ms is None else min(reference_ms, self.device_ms)
-        return kernel_ms - max(0.0, around_ms - self.reference_ms)
-
-    def host_ms(self) -> float:
-        """Return what the reference's host needs beyond its device, as far as that is known."""
-        reference_ms = self.kept_ms[1] if self.kept_ms else min(self.reference.judged_ms)
-        return max(0.0, reference_ms - max(self.device_ms or reference_ms, self.reference_ms))
-
 
 def compare_bare(usual: Agreement, bare: Bare) -> Agreement:
-    """Return what the clocks say once blocks without flushes are known.
+    """Return what the clocks say once calls without flushes are known.
 
     With nothing to hide behind, a call takes what it takes, or what the host needs to queue it.
     The shortest time counts, since the outputs were made within it, and what is longer was held up.
-    Work that was done while the cache was flushed, or in its place, comes to light.
+    Work that was done while the cache was flushed, or in its place, comes to light; and where a
+    call is made alone, work that is done for many calls at once.
 
-    What a call takes so is charged, but for its share of `BLOCK_MS`, and no more is: within a
+    What a call takes so is charged, but for what its clock may be off by, and no more is: within a
     process the usual clocks may disagree for certain, in every block, of an honest kernel too. In
     a graph the host needs nothing. A kernel that cannot be recorded is charged what its host needs,
     since whoever calls it waits for that; it may be `HOST_MS` less, and as much less as the
     reference's host needs, which its interval has. What that needs is not taken off: a kernel that
     needs its host for one launch would hide as much. Where it uses the memory of its outputs again,
-    it may have saved a copy. Without CUDA IPC these blocks show no more than the usual ones, and
+    it may have saved a copy. Without CUDA IPC these calls show no more than the usual ones, and
     what is more counts.
     """
-    beyond_ms = bare.bound_ms() - usual.reported_ms
-    charged_ms = max(0.0, beyond_ms - min(BLOCK_MS / bare.calls, MOST_OPEN_MS))
-    most_ms = max(0.0, beyond_ms)
-    if bare.replayed_ms is not None:
-        high_ms = min(max(usual.unreported.high, charged_ms), most_ms)
-        return replace(usual, unreported=Interval(charged_ms, charged_ms, high_ms))
+    looks = bare.many, bare.lone
+    beyond_ms = [look.bound_ms(bare.reference_ms) - usual.reported_ms for look in looks]
+    charged, low = [0.0], [0.0]
+    for look, ms in zip(looks, beyond_ms, strict=True):
+        charged.append(ms - look.open_ms)
+        host_ms = 0.0 if look.in_graph else HOST_MS + look.host_ms(bare.reference_ms)
+        low.append(min(charged[-1], ms - host_ms))
+    charged_ms, low_ms, most_ms = max(charged), max(low), max(0.0, beyond_ms[0])
     if not bare.on_device and usual.unreported.value > charged_ms:
         return usual
-    low_ms = min(charged_ms, max(0.0, beyond_ms - HOST_MS - bare.host_ms()))
-    high_ms = most_ms + (bare.copy_ms if bare.uses_again else 0.0)
-    return replace(usual, unreported=Interval(charged_ms, low_ms, high_ms))
+    if bare.many.in_graph:
+        high_ms = min(max(usual.unreported.high, charged_ms), most_ms)
+    else:
+        high_ms = most_ms + (bare.copy_ms if bare.uses_again else 0.0)
+    return replace(usual, unreported=Interval(charged_ms, low_ms, max(high_ms, charged_ms)))

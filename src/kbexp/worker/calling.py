@@ -154,14 +154,15 @@ class Caller:
         feed.forget()
         return right == [False, True]
 
-    def kept_ms(self, side: Side, calls: int, graph: bool) -> float | None:
+    def kept_ms(self, side: Side, calls: int, graph: bool, times: int) -> float | None:
         """Return what one of so many calls takes whose outputs are asked for later, see `Kept`."""
         if not self.on_device:
             return None
         answers = self._answers if side is self._kernel else None
         slots = self._slots(side, calls)
         feed = self._feed(side)
-        return Kept(side, slots, feed, self._lending, self._random, answers, graph).call_ms()
+        kept = Kept(side, slots, feed, self._lending, self._random, answers, graph, times)
+        return kept.call_ms()
 
     def copy_ms(self) -> float:
         """Return the least that copying the outputs of one call takes, 0 where that is no device's.

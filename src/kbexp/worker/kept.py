@@ -24,15 +24,13 @@ LOOKS = 12
 one of them would: of 25 calls, three that are left out escape once in eight times, five once in
 forty, and what is found out is not believed."""
 
-TIMES = 10
-"""How often the calls are made, or their graph is replayed."""
-
 
 @dataclass(frozen=True, slots=True)
 class Kept:
     """One side's calls on `slots`, of which `answers` knows what they should give.
 
-    With `graph` as a graph. Only where memory is lent on the device itself.
+    They are made so many `times`; with `graph` a graph of them is replayed. Only where memory is
+    lent on the device itself.
     """
 
     side: Side
@@ -42,6 +40,7 @@ class Kept:
     chance: random.Random
     answers: Answers | None
     graph: bool
+    times: int
 
     def call_ms(self) -> float | None:
         """Return what a call takes, with the writing of its inputs and a copy of its outputs.
@@ -52,7 +51,7 @@ class Kept:
         if self.graph and not self._captured():
             return None
         taken_ns = []
-        for _ in range(TIMES):
+        for _ in range(self.times):
             once_ns = self._once_ns()
             if once_ns is None:
                 return None

@@ -1,9 +1,11 @@
 """A closer look at a kernel that came out faster on a CUDA device: without flushes, and without it.
 
-First the kernel is called without flushes and in a graph, then its process is ended, and then the
-reference is called in the same ways. What a process leaves on the device while it is held slows
-down whatever is called meanwhile: the reference's calls, or only what lies around them, by which
-it is known what lies around the kernel's.
+First the kernel is called without flushes and in a graph, many calls at a time and one alone, then
+its process is ended, and then the reference is called in the same ways. What a process leaves on
+the device while it is held slows down whatever is called meanwhile: the reference's calls, or only
+what lies around them, by which it is known what lies around the kernel's. And whoever finds the
+inputs of many calls may work on all of them together: where steps wait for one another, or for
+weights to be read, that takes hardly longer than one call.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from kbexp.config import EvaluatorConfig
 from kbexp.verdict import Phase, Status
-from kbexp.worker.bare import Bare
+from kbexp.worker.bare import Bare, Look, Seen
 from kbexp.worker.calling import Caller
 from kbexp.worker.clocks import Clock
 from kbexp.worker.outcome import Stop
@@ -35,6 +37,14 @@ MOST_BARE_CALLS = 100
 the reference so long, and no more than these. The judge's clock is off by `BLOCK_MS` a block: of 25
 calls of 0.03 ms that is half."""
 
+TIMES = 10
+"""How often many calls are made whose outputs are asked for later, or their graph is replayed."""
+
+FEWEST_LONE = 5
+MOST_LONE = 20
+LONE_S = 0.1
+"""How often a call is made alone in each way: the shorter it is, the more the host disturbs it."""
+
 ALONE_BLOCKS = 6
 """Usual blocks of the reference alone: caches of the device take one or two to settle."""
 
@@ -43,11 +53,26 @@ KEPT_LIMIT_S = 20.0
 
 
 @dataclass(slots=True)
+class _Way:
+    """Calls without flushes, so many at a time, as `Look` has them; what was seen of both sides."""
+
+    calls: int
+    later_calls: int
+    blocks: int
+    times: int
+    seen: dict[Side, Seen] = field(default_factory=dict)
+
+    def look(self, kernel: Side, reference: Side) -> Look:
+        return Look(self.calls, self.later_calls, self.seen[kernel], self.seen[reference])
+
+
+@dataclass(slots=True)
 class Scrutiny:
     """Blocks of `calls` each, as in the usual ones; `reference_ms` is what a call took there.
 
     Without flushes there are as many calls as the reference's own time makes a block: a kernel
-    whose first calls are slow could choose how many share what is left open by block.
+    whose first calls are slow could choose how many share what is left open by block. And there is
+    one alone, with nothing beside it that it could be worked on with.
     """
 
     caller: Caller
@@ -56,19 +81,23 @@ class Scrutiny:
     settings: EvaluatorConfig
     calls: int
     reference_ms: float
-    _clock: Clock = field(default_factory=Clock)
-    _kept_ms: float | None = None
-    _replayed_ms: float | None = None
+    _ways: list[_Way] = field(default_factory=list)
 
     def look_at_kernel(self) -> None:
         """Call the kernel without flushes.
 
         Its process may end where it keeps many outputs or is recorded, and is not to blame for it.
         """
-        self._clock = self._without_flushes(self.kernel)
+        calls = self._bare_calls()
+        many = _Way(calls, min(calls, self._slots()), BARE_BLOCKS, TIMES)
+        times = min(max(FEWEST_LONE, int(LONE_S * 1e3 / self.reference_ms)), MOST_LONE)
+        self._ways = [many, _Way(1, 1, times, times)]
+        for way in self._ways:
+            way.seen[self.kernel] = self._in_blocks(self.kernel, way)
         try:
-            self._kept_ms = self._later(self.kernel, graph=False)
-            self._replayed_ms = self._later(self.kernel, graph=True)
+            for graph in (False, True):
+                for way in self._ways:
+                    self._ask_later(self.kernel, way, graph)
         except Stop as stop:
             if stop.outcome.status is Status.REJECTED:
                 raise
@@ -81,27 +110,31 @@ class Scrutiny:
             block_ms(self.caller.block(self.baseline, self.calls, check=False).times_ns)
             for _ in range(ALONE_BLOCKS)
         ]
-        bare = Bare(
-            self._clock,
-            self._without_flushes(self.baseline),
-            self._bare_calls(),
+        for way in self._ways:
+            way.seen[self.baseline] = self._in_blocks(self.baseline, way)
+        with contextlib.suppress(Stop):
+            self._ask_reference()
+        many, lone = (way.look(self.kernel, self.baseline) for way in self._ways)
+        return Bare(
+            many,
+            lone,
             statistics.median(alone_ms),
             self.caller.copy_ms(),
             on_device=self.caller.on_device,
         )
-        later = replace(bare, calls=self._kept_calls())
-        with contextlib.suppress(Stop):
-            if self._replayed_ms is not None:
-                reference_ms = self._later(self.baseline, graph=True)
-                if reference_ms is not None:
-                    return replace(later, replayed_ms=(self._replayed_ms, reference_ms))
-            if self._kept_ms is not None:
-                reference_ms = self._later(self.baseline, graph=False)
-                if reference_ms is not None:
-                    bare = replace(later, kept_ms=(self._kept_ms, reference_ms))
-            if self._replayed_ms is None:  # The last: recording may fail for good.
-                bare = replace(bare, device_ms=self._later(self.baseline, graph=True))
-        return bare
+
+    def _ask_reference(self) -> None:
+        """Ask the reference for outputs later, as the kernel was, and record it in any case."""
+        for way in self._ways:
+            if way.seen[self.kernel].replayed_ms is not None:
+                self._ask_later(self.baseline, way, graph=True)
+        for way in self._ways:
+            kept = way.seen[self.kernel].kept_ms is not None
+            if kept and way.seen[self.baseline].replayed_ms is None:
+                self._ask_later(self.baseline, way, graph=False)
+        for way in self._ways:
+            if way.seen[self.kernel].replayed_ms is None:  # The last: recording may fail for good.
+                self._ask_later(self.baseline, way, graph=True)
 
     def _bare_calls(self) -> int:
         # No fewer than usual where slots are few: the fewer they are, the more of a call is open.
@@ -110,24 +143,25 @@ class Scrutiny:
         short = min(math.ceil(BARE_MS / self.reference_ms), most)
         return max(self.calls, usual, min(short, self._slots()))
 
-    def _kept_calls(self) -> int:
-        """Return how many outputs are asked for later, each in a slot of its own."""
-        return min(self._bare_calls(), self._slots())
-
     def _slots(self) -> int:
         assert self.kernel.arena is not None
         return self.kernel.arena.slots
 
-    def _without_flushes(self, side: Side) -> Clock:
-        caller, calls = self.caller, self._bare_calls()
+    def _in_blocks(self, side: Side, way: _Way) -> Seen:
+        caller, taken_ms = self.caller, list[float]()
+        side.clock = Clock()  # The usual one has been read.
         flushes, caller.flushes, caller.looks = caller.flushes, 0, BARE_LOOKS
-        side.clock = Clock()
-        for _ in range(BARE_BLOCKS):
-            block = caller.block(side, calls, check=True, renew=caller.can_renew)
-            side.clock.add(block_ms(block.times_ns), block.judged_ns / calls / 1e6)
+        for _ in range(way.blocks):
+            block = caller.block(side, way.calls, check=True, renew=caller.can_renew)
+            taken_ms.append(block.judged_ns / way.calls / 1e6)
         caller.flushes, caller.looks = flushes, 1
-        return side.clock
+        return Seen(min(taken_ms))
 
-    def _later(self, side: Side, graph: bool) -> float | None:
+    def _ask_later(self, side: Side, way: _Way, graph: bool) -> None:
+        """Have outputs asked for later, each in a slot of its own."""
         side.enter(Phase.TIMING, min(KEPT_LIMIT_S, self.settings.run_timeout_s))
-        return self.caller.kept_ms(side, self._kept_calls(), graph)
+        taken_ms = self.caller.kept_ms(side, way.later_calls, graph, way.times)
+        seen = way.seen[side]
+        way.seen[side] = (
+            replace(seen, replayed_ms=taken_ms) if graph else replace(seen, kept_ms=taken_ms)
+        )

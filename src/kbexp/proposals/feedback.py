@@ -11,7 +11,7 @@ _MAX_REASONS = 6
 _MAX_REASON_CHARS = 600
 _MAX_METRICS = 12
 
-_ALONE = tuple(
+_WITHOUT_FLUSHES = tuple(
     f"{size}{way}_{side}ms"
     for size in ("", "lone_")
     for way in ("bare", "kept", "replayed")
@@ -20,7 +20,7 @@ _ALONE = tuple(
 
 # How a figure was got, which its interval says already, and figures that stand in a sentence.
 _BOOKKEEPING = (
-    "calls", "called_s", "checked", "pairs", "unreported_ms", "reference_alone_ms", *_ALONE,
+    "calls", "called_s", "checked", "pairs", "unreported_ms", "reference_alone_ms", *_WITHOUT_FLUSHES,
     "bytes", "nonzero_bytes", "flops", "bound_ms", "bound_speedup", "share_of_bound",
     "bandwidth_bytes_per_s", "flops_per_s",
 )  # fmt: skip

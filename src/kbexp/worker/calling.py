@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kbexp.verdict import Phase, ProfileRow, Status
 from kbexp.worker.answers import Answers
-from kbexp.worker.arena import Arena, leaf_bytes
-from kbexp.worker.clocks import Neighbours, longest_mean
+from kbexp.worker.arena import Arena
+from kbexp.worker.clocks import Neighbours
 from kbexp.worker.copies import Glance, hold_to
 from kbexp.worker.examination import Examination
 from kbexp.worker.feed import Feed
 from kbexp.worker.flush import copy_time_ms
+from kbexp.worker.in_turn import Block, InTurn, standing
 from kbexp.worker.kept import Kept
 from kbexp.worker.memory import Lending
 from kbexp.worker.outcome import Outcome, Stop
@@ -29,38 +29,10 @@ CHECKED_SHARE = 0.3
 """The chance that an output of a timed block is checked on a CPU, where it takes time to copy and
 compare; on a CUDA device one of every block is."""
 
-POISONED_SHARE = 1 / 16
-"""The share of an output's place that is overwritten on a CPU before the output is copied there.
-
-An output that is not copied at all, or not to its end, cannot pass by what stood there before:
-nobody knows which share it is.
-"""
-
 FLUSHES = 4
 """Flushes before a call on a CUDA device. Where the host needs longer to queue a call than they and
 the call take, the device waits for it between the two events, and figures are the host's: on a slow
 one that other machines kept busy, a call of 0.05 ms came out at up to 0.1 ms behind one flush."""
-
-READ_BYTES = 2**18
-"""New inputs of a call that are larger are written while the runner is held, which could read them
-as they come. Smaller ones are there within some 0.05 ms, on the judge's clock; and a call of 0.03
-ms on two cores takes half as long again after its process was held."""
-
-HOLD_NS = 2_000_000
-"""What holding a runner may take, before its output is copied or after: what it takes longer counts
-as a wait for the output. On two cores, honest ones were at rest within 0.2 to 1.4 ms, the reference
-as well as the kernel."""
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Calls in a row: the times that the runner reports, and this process's time for all."""
-
-    times_ns: list[int]
-    judged_ns: int
-
-    def __add__(self, other: Block) -> Block:
-        return Block(self.times_ns + other.times_ns, self.judged_ns + other.judged_ns)
 
 
 class Caller:
@@ -230,7 +202,11 @@ class Caller:
                 self._arena(side).poison(slot)
         glance = self._glance(side, slots)
         if self._device == "cpu":
-            block, given = self._call_each(side, slots, chosen, alone)
+            late = self._answers if self.late and side is self._kernel else None
+            turns = InTurn(side, self._feed(side), self._examined, self._random, alone, late)
+            # The reference's outputs too, though nobody asks: what a copy does to caches befalls
+            # both.
+            block, given = turns.call(slots, chosen)
         else:
             block = self._call_all(side, slots, glance)
             given = self._given(side, chosen) if side is self._kernel else {}
@@ -250,14 +226,11 @@ class Caller:
         return block
 
     def _given(self, side: Side, chosen: set[int]) -> dict[int, list[torch.Tensor]]:
-        """Return what stands in slots' outputs now.
+        """Return what stands in slots' outputs now, in copies.
 
-        In copies: on a CUDA device a held process runs no more, but what it has queued there does;
-        on a CPU it goes on to the next call.
+        On a CUDA device a held process runs no more, but what it has queued there does.
         """
-        given = {
-            slot: [place.clone() for place in self._arena(side).outputs(slot)] for slot in chosen
-        }
+        given = {slot: standing(self._arena(side), slot) for slot in chosen}
         self._lending.settle()
         return given
 
@@ -290,65 +263,6 @@ class Caller:
             glance.take()
         side.clock.strided |= report.strided
         return Block(list(report.times_ns), taken_ns)
-
-    def _call_each(
-        self, side: Side, slots: list[int], chosen: set[int], alone: bool
-    ) -> tuple[Block, dict[int, list[torch.Tensor]]]:
-        """Order call after call, so that only the outputs that are looked at are copied.
-
-        Returns them with the block, as each stood when it was said to be there.
-        """
-        feed, block, judged_ns = self._feed(side), Block([], 0), []
-        given: dict[int, list[torch.Tensor]] = {}
-        if not alone:
-            feed.prepared()()
-        long = sum(map(leaf_bytes, self._examined.layout.inputs)) > READ_BYTES
-        for slot in slots:
-            if alone and long:
-                side.hold()
-                feed.prepared([slot])()
-            side.let_go()
-            write = feed.prepared([slot])
-            begun = time.perf_counter_ns()
-            write()
-            side.tell({"call": slot})
-            times = side.expect(Kind.CALLED, 1, self._examined.layout.outputs).times_ns
-            judged_ns.append(time.perf_counter_ns() - begun)
-            block += Block(list(times), judged_ns[-1])
-            if slot in chosen:
-                self._take(side, slot, longest_mean(judged_ns))
-                # The reference's too, though nobody asks: what a copy does to caches befalls both.
-                given |= self._given(side, {slot})
-        return block, given
-
-    def _take(self, side: Side, slot: int, judged_ns: float) -> None:
-        """Have the output of the last call, which was reported so, copied into its slot.
-
-        The runner is held when this returns: what is not there by then is not there.
-        """
-        # What stood there is overwritten only now, when the runner knows anyway that this output
-        # is looked at, and while nothing of it can run. So are some elements of the inputs: work
-        # that is done only now goes wrong. What keeps it from being held may be that work.
-        begun = time.perf_counter_ns()
-        side.hold()
-        held_ns = time.perf_counter_ns() - begun
-        if side.phase is Phase.TIMING:
-            if side is self._kernel and self.late:
-                places, content = self._arena(side).inputs(slot), self._feed(side).content(slot)
-                side.clock.whole |= not self._answers.stand_in(places, content)
-            elif not self._examined.aliases:
-                self._feed(side).spoil(slot)
-        self._arena(side).poison(slot, POISONED_SHARE, self._random.random())
-        side.let_go()
-        begun = time.perf_counter_ns()
-        side.tell({"give": slot})
-        side.clock.strided |= side.expect(Kind.COPIED).strided
-        copied = time.perf_counter_ns()
-        side.hold()
-        if side.phase is Phase.TIMING:
-            longest_ns = max(held_ns, time.perf_counter_ns() - copied)
-            given_ns = copied - begun + max(0, longest_ns - HOLD_NS)
-            side.clock.hand(judged_ns / 1e6, given_ns / 1e6)
 
     def _check(self, side: Side, slot: int, given: list[torch.Tensor]) -> None:
         """Compare what the runner left in a slot with the answers to what stood there."""

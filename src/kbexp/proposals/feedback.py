@@ -20,9 +20,9 @@ _WITHOUT_FLUSHES = tuple(
 
 # How a figure was got, which its interval says already, and figures that stand in a sentence.
 _BOOKKEEPING = (
-    "calls", "called_s", "checked", "pairs", "unreported_ms", "reference_alone_ms", *_WITHOUT_FLUSHES,
-    "bytes", "nonzero_bytes", "flops", "bound_ms", "bound_speedup", "share_of_bound",
-    "bandwidth_bytes_per_s", "flops_per_s",
+    *_WITHOUT_FLUSHES, "reference_alone_ms", "calls", "called_s", "checked", "pairs",
+    "unreported_ms", "bytes", "nonzero_bytes", "flops", "bound_ms", "bound_speedup",
+    "share_of_bound", "bandwidth_bytes_per_s", "flops_per_s",
 )  # fmt: skip
 
 _LITTLE_LEFT = 0.85

@@ -88,10 +88,7 @@ class Scrutiny:
 
         Its process may end where it keeps many outputs or is recorded, and is not to blame for it.
         """
-        calls = self._bare_calls()
-        many = _Way(calls, min(calls, self._slots()), BARE_BLOCKS, TIMES)
-        times = min(max(FEWEST_LONE, int(LONE_S * 1e3 / self.reference_ms)), MOST_LONE)
-        self._ways = [many, _Way(1, 1, times, times)]
+        self._ways = self._planned()
         for way in self._ways:
             way.seen[self.kernel] = self._in_blocks(self.kernel, way)
         try:
@@ -135,6 +132,15 @@ class Scrutiny:
         for way in self._ways:
             if way.seen[self.kernel].replayed_ms is None:  # The last: recording may fail for good.
                 self._ask_later(self.baseline, way, graph=True)
+
+    def _planned(self) -> list[_Way]:
+        """Return how often to do what: many calls at a time, and one."""
+        calls = self._bare_calls()
+        times = min(max(FEWEST_LONE, int(LONE_S * 1e3 / self.reference_ms)), MOST_LONE)
+        return [
+            _Way(calls, min(calls, self._slots()), BARE_BLOCKS, TIMES),
+            _Way(1, 1, times, times),
+        ]
 
     def _bare_calls(self) -> int:
         # No fewer than usual where slots are few: the fewer they are, the more of a call is open.

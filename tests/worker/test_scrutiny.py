@@ -1,0 +1,143 @@
+"""What is called without flushes, how often, and what is made of what cannot be done."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from kbexp.config import EvaluatorConfig
+from kbexp.verdict import Phase, Status
+from kbexp.worker.arena import Layout, create_host
+from kbexp.worker.in_turn import Block
+from kbexp.worker.outcome import Outcome, Stop
+from kbexp.worker.scrutiny import BARE_BLOCKS, FEWEST_LONE, MOST_LONE, Scrutiny
+
+
+class Device:
+    """Answers as the callers of a device would: each way of each side takes what is scripted.
+
+    Whoever has nothing scripted for a way cannot do it; an outcome is raised.
+    """
+
+    def __init__(self, **took: float | Outcome) -> None:
+        self.flushes, self.looks = 4, 1
+        self.can_renew = self.can_mix = self.on_device = True
+        self.took = took
+        self.asked: list[str] = []
+
+    def copy_ms(self) -> float:
+        return 0.01
+
+    def block(self, side: Any, calls: int, check: bool, renew: bool = False) -> Block:
+        """Half a millisecond a call behind flushes, one without."""
+        assert renew is check is (self.flushes == 0)
+        each_ns = 500_000 if self.flushes else 1_000_000
+        return Block([500_000] * calls, each_ns * calls)
+
+    def kept_ms(self, side: Any, calls: int, graph: bool, times: int) -> float | None:
+        asked = f"{side.name}_{'lone' if calls == 1 else 'many'}_{'graph' if graph else 'kept'}"
+        self.asked.append(asked)
+        took = self.took.get(asked)
+        if isinstance(took, Outcome):
+            raise Stop(took)
+        return took
+
+
+class Runner:
+    """A side that is always ready."""
+
+    def __init__(self, name: str, slots: int) -> None:
+        self.name = name
+        self.arena, fd = create_host(Layout((), ()), slots)
+        os.close(fd)
+
+    def enter(self, phase: Phase, limit_s: float) -> None:
+        """Nothing takes any time."""
+
+    def end(self) -> None:
+        """Nothing is left to be asked."""
+
+
+def scrutiny(device: Any, slots: int = 102, calls: int = 3, ms: float = 0.5) -> Scrutiny:
+    sides: list[Any] = [Runner(name, slots) for name in ("kernel", "reference")]
+    return Scrutiny(device, *sides, EvaluatorConfig(), calls, ms)
+
+
+def test_few_slots_make_no_shorter_blocks() -> None:
+    """What is left open is a block's: of three calls it would be all of a short one."""
+    many, lone = scrutiny(Device(), slots=3, ms=0.03)._planned()
+    assert (many.calls, many.later_calls) == (EvaluatorConfig().max_calls, 3)
+    assert (lone.calls, lone.later_calls) == (1, 1)
+
+
+@pytest.mark.parametrize(("mixes", "calls"), [(True, 100), (False, 25)])
+def test_short_calls_are_many_where_new_inputs_take_no_time(mixes: bool, calls: int) -> None:
+    device = Device()
+    device.can_mix = mixes
+    many, lone = scrutiny(device, ms=0.03)._planned()
+    assert (many.calls, many.later_calls) == (calls, calls)
+    assert lone.times == MOST_LONE
+
+
+def test_long_calls_are_made_alone_less_often() -> None:
+    many, lone = scrutiny(Device(), ms=400.0)._planned()
+    assert (many.blocks, lone.blocks, lone.times) == (BARE_BLOCKS, FEWEST_LONE, FEWEST_LONE)
+
+
+EVERY = {f"{size}_{way}": 0.6 for size in ("many", "lone") for way in ("kept", "graph")}
+
+
+def took(**kernel: float | Outcome | None) -> dict[str, Any]:
+    """Return what both sides take, where the kernel's differs."""
+    reference = {f"reference_{way}": ms for way, ms in EVERY.items()}
+    return reference | {f"kernel_{way}": ms for way, ms in (EVERY | kernel).items()}
+
+
+def look(device: Device) -> Any:
+    looking = scrutiny(device)
+    looking.look_at_kernel()
+    assert device.flushes == 4
+    return looking.look_at_reference()
+
+
+def test_where_both_are_recorded_their_graphs_are_compared() -> None:
+    device = Device(**took(lone_graph=0.9))
+    bare = look(device)
+    assert bare.many.in_graph
+    assert bare.lone.in_graph
+    assert (bare.reference_ms, bare.copy_ms) == (0.5, 0.01)
+    assert bare.many.bound_ms(0.5) == pytest.approx(0.5)
+    assert bare.lone.bound_ms(0.5) == pytest.approx(0.8)
+    assert bare.figures()["lone_replayed_ms"] == 0.9
+    assert "reference_many_kept" not in device.asked
+
+
+def test_a_reference_is_recorded_where_the_kernel_cannot_be() -> None:
+    device = Device(**took(many_graph=None, lone_graph=None))
+    bare = look(device)
+    assert not bare.many.in_graph
+    assert bare.many.asked_later
+    assert bare.lone.reference.replayed_ms == 0.6
+    # The last of all: recording may fail for good.
+    assert device.asked[-2:] == ["reference_many_graph", "reference_lone_graph"]
+
+
+def test_outputs_that_cannot_be_had_later_but_one_by_one() -> None:
+    bare = look(Device(**took(many_kept=None, many_graph=None)))
+    assert bare.uses_again
+    assert bare.lone.in_graph
+
+
+def test_a_kernel_that_ends_where_it_is_recorded_is_not_to_blame() -> None:
+    died = Outcome(Status.RUNTIME_ERROR, Phase.TIMING, ("its process ended",))
+    bare = look(Device(**took(many_graph=died)))
+    assert bare.many.kernel.kept_ms == bare.lone.kernel.kept_ms == 0.6
+    assert bare.lone.kernel.replayed_ms is None
+    assert bare.many.kernel.in_blocks_ms == 1.0
+
+
+def test_one_that_lies_is() -> None:
+    with pytest.raises(Stop):
+        look(Device(**took(lone_kept=Outcome(Status.REJECTED, Phase.TIMING, ("it lies",)))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import signal
@@ -96,6 +97,48 @@ def test_what_wakes_while_it_is_held_stops_again(counting: tuple[int, mmap.mmap]
     leash.close()
     thread.join(30)
     assert not thread.is_alive()
+
+
+def test_no_thread_runs_on_while_the_first_waits_for_a_child() -> None:
+    """A stop signal to the process would wait until the first thread can take it."""
+    shared = mmap.mmap(-1, 8)
+    libc = ctypes.CDLL(None)
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)
+
+        def count() -> None:
+            number = 0
+            while True:
+                number += 1
+                shared[:8] = number.to_bytes(8, "little")
+
+        threading.Thread(target=count, daemon=True).start()
+        stack = ctypes.create_string_buffer(2**16)
+        top = (ctypes.addressof(stack) + len(stack)) & ~63
+        vfork = 0x100 | 0x4000  # CLONE_VM, CLONE_VFORK
+        libc.clone(
+            ctypes.cast(libc.pause, ctypes.c_void_p),
+            ctypes.c_void_p(top),
+            vfork | signal.SIGCHLD,
+            None,
+        )
+        os._exit(1)
+    try:
+        task = Path(f"/proc/{child}/task/{child}")
+        deadline = time.monotonic() + 60
+        while not (task / "stat").read_text().rpartition(")")[2].startswith(" D"):
+            assert time.monotonic() < deadline, "it does not wait"
+            time.sleep(0.001)
+        os.kill(child, signal.SIGSTOP)
+        assert moves(shared, 30)
+        await_stopped(lambda: os.kill(child, signal.SIGSTOP), lambda: [child])
+        assert not moves(shared, 0.05)
+        os.kill(child, signal.SIGCONT)
+        assert moves(shared, 30)
+    finally:
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_a_system_call_that_no_signal_stops_is_waited_for() -> None:

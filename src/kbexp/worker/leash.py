@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from kbexp.worker import wire
+from kbexp.worker.syscalls import signal_thread
 
 HOLD = b"h"
 LET_GO = b"g"
@@ -110,27 +111,34 @@ def await_stopped(
     """Wait until no thread of these processes runs, and `stop` them again until then.
 
     A signal stops a thread only when it leaves the system: a call that fills a gigabyte with zeros
-    ends first. What such a call wakes at its end would run for as long as it likes. Whoever waits
-    for this has a limit of time.
+    ends first. What such a call wakes at its end would run for as long as it likes. And a signal to
+    a process is given to one of its threads, to the first if that is alive: while that waits for a
+    child, all others would run on. So each of them gets one of its own. Whoever waits for this has
+    a limit of time.
     """
     waiting_until = time.monotonic() + WAITING_S
-    while states := _states(processes()) - STOPPED:
+    while running := _running(processes()):
         # Who waits for a child to become another program does so until that is let go, too.
-        if states == {WAITING} and time.monotonic() > waiting_until:
+        if set(running.values()) == {WAITING} and time.monotonic() > waiting_until:
             return
+        for process, thread in running:
+            with contextlib.suppress(OSError):  # It has ended meanwhile.
+                signal_thread(process, thread, signal.SIGSTOP)
         time.sleep(LOOK_S)
         stop()
 
 
-def _states(processes: Iterable[int]) -> set[bytes]:
-    """Return the states, as proc(5) has them, of all threads of these processes."""
-    found = set()
+def _running(processes: Iterable[int]) -> dict[tuple[int, int], bytes]:
+    """Return the states, as proc(5) has them, of all threads of these that have not stopped."""
+    found = {}
     for process in processes:
         with contextlib.suppress(OSError):  # It has ended meanwhile.
             for thread in os.listdir(f"/proc/{process}/task"):
                 with open(f"/proc/{process}/task/{thread}/stat", "rb") as file:
                     # pid (name) state …; a name may hold anything, brackets too.
-                    found.add(file.read().rpartition(b")")[2][1:2])
+                    state = file.read().rpartition(b")")[2][1:2]
+                if state not in STOPPED:
+                    found[process, int(thread)] = state
     return found
 
 

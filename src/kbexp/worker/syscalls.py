@@ -34,6 +34,7 @@ _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
 _NR_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _NR_CAPSET = {"x86_64": 126, "aarch64": 91}
+_NR_TGKILL = {"x86_64": 234, "aarch64": 131}
 _NR_MOUNT_SETATTR = 442
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -127,3 +128,12 @@ def drop_capabilities() -> None:
     number = _number(_NR_CAPSET, "capset")
     result = _libc.syscall(ctypes.c_long(number), ctypes.byref(header), ctypes.byref(sets))
     _check(result, "capset")
+
+
+def signal_thread(process: int, thread: int, number: signal.Signals) -> None:
+    """Send a signal to one thread of a process, and to no other."""
+    call = _number(_NR_TGKILL, "tgkill")
+    result = _libc.syscall(
+        ctypes.c_long(call), ctypes.c_int(process), ctypes.c_int(thread), ctypes.c_int(number)
+    )
+    _check(result, "tgkill")

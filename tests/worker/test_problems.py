@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from kbexp.worker.problems import Ahead, new_seed, varied_trial
-from kbexp.worker.reference import Reference
+from kbexp.worker.reference import BadTask, Reference
 
 TASK = """
 import torch
@@ -81,3 +81,40 @@ def test_inputs_that_the_reference_has_no_answer_to_are_not_tried(tmp_path: Path
     scaled = varied_trial(problem, "scaled", chance)
     assert scaled is not None
     assert torch.equal(scaled.expected[0], scaled.inputs[0].sqrt())
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        "torch.from_numpy(numpy.random.randn(64).astype('float32'))",
+        "torch.tensor([random.random() for _ in range(64)])",
+    ],
+)
+def test_a_seed_is_for_all_generators(drawn: str, tmp_path: Path) -> None:
+    source = (
+        f"import random, numpy, torch\n{TASK}\nclass Weighted(Model):\n    def __init__(self):\n"
+        f"        super().__init__()\n        self.weight = torch.nn.Parameter({drawn})\n"
+        f"Model = Weighted\ndef get_inputs():\n    return [{drawn}]\n"
+    )
+    reference = Reference(source, "cpu", str(tmp_path))
+    init = reference.init_record(1)
+    one, same, other = (reference.model(init, seed).weight for seed in (7, 7, 2**63 - 8))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert torch.equal(reference.inputs(3)[1][0], reference.inputs(3)[1][0])
+
+
+def test_inputs_that_have_gradients_are_taken_without(tmp_path: Path) -> None:
+    source = TASK.replace("randn(64, 64)", "randn(64, 64, requires_grad=True)")
+    reference = Reference(source, "cpu", str(tmp_path))
+    assert reference.try_out(1).faults == ()
+    assert not reference.inputs(1)[1][0].requires_grad
+
+
+@pytest.mark.parametrize(
+    ("made", "kind"), [("torch.randn(64, 64)", "Tensor"), ("{'x': torch.randn(64, 64)}", "dict")]
+)
+def test_inputs_that_are_no_list_are_named(made: str, kind: str, tmp_path: Path) -> None:
+    source = TASK.replace("[torch.randn(64, 64)]", made)
+    with pytest.raises(BadTask, match=f"get_inputs returned a {kind}; give a list"):
+        Reference(source, "cpu", str(tmp_path)).try_out(1)

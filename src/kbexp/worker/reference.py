@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from types import ModuleType
@@ -14,7 +13,7 @@ from kbexp.worker.arena import Layout, leaf_of
 from kbexp.worker.dependence import fixed_inputs, idle_parameters
 from kbexp.worker.examination import Examination, examine
 from kbexp.worker.hints import hint
-from kbexp.worker.runner import Call, construct, load_module
+from kbexp.worker.runner import Call, construct, load_module, sow
 from kbexp.worker.tree import Unsupported, flatten, output_tensors, unflatten
 
 if TYPE_CHECKING:
@@ -84,9 +83,7 @@ class Reference:
 
     def init_record(self, seed: int) -> dict[str, Any]:
         """Return `get_init_inputs()` as JSON."""
-        import torch
-
-        torch.manual_seed(seed)
+        sow(seed)
         tensors: list[torch.Tensor] = []
         tree = flatten(list(self._module.get_init_inputs()), tensors)
         return {
@@ -105,16 +102,18 @@ class Reference:
         """Return fresh inputs as JSON and tensors, made on the device by the task's generator."""
         import torch
 
-        torch.manual_seed(seed)
-        random.seed(seed)
+        sow(seed)
         if self._device.type == "cuda":
             with torch.device(self._device):
                 made = self._module.get_inputs()
         else:
             made = self._module.get_inputs()
+        if isinstance(made, (torch.Tensor, dict)):
+            kind = type(made).__name__
+            raise Unsupported(f"get_inputs returned a {kind}; give a list of forward's arguments")
         tensors: list[torch.Tensor] = []
         tree = flatten(list(made), tensors)
-        return tree, [tensor.to(self._device).contiguous() for tensor in tensors]
+        return tree, [tensor.detach().to(self._device).contiguous() for tensor in tensors]
 
     def problem(self, seeds: Iterator[int], trials: int) -> Problem:
         """Return a fresh problem with this many trials; every part of it has a seed of its own."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import random
 import socket
 import sys
 import time
@@ -256,7 +257,7 @@ def construct(model: Any, init: dict[str, Any], seed: int, device: torch.device)
     """Build `model(*get_init_inputs())` under a seed, as KernelBench does, and move it."""
     import torch
 
-    torch.manual_seed(seed)
+    sow(seed)
     built = model(*init_arguments(init))
     if isinstance(built, torch.nn.Module):
         built = built.to(device)
@@ -264,6 +265,16 @@ def construct(model: Any, init: dict[str, Any], seed: int, device: torch.device)
         raise TypeError("ModelNew has no forward that can be called")
     called: Call = built
     return called
+
+
+def sow(seed: int) -> None:
+    """Seed all generators of which weights and inputs are drawn: torch's, Python's, numpy's."""
+    import numpy as np
+    import torch
+
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
 
 
 def init_arguments(init: dict[str, Any]) -> list[Any]:

@@ -307,5 +307,11 @@ class Caller:
     def _feed(self, side: Side) -> Feed:
         if side not in self._feeds:
             problem = self._problem
-            self._feeds[side] = Feed(self._arena(side), problem.trials, self._random, problem.more)
+            self._feeds[side] = Feed(
+                self._arena(side),
+                problem.trials,
+                self._random,
+                problem.more,
+                tuple(promise.whole for promise in self._examined.promised),
+            )
         return self._feeds[side]

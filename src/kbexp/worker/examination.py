@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from kbexp.worker.arena import Layout
 from kbexp.worker.effortless import effortless, passes
+from kbexp.worker.promises import Promise
 from kbexp.worker.tolerance import relative_error, tolerance_of
 from kbexp.worker.tree import output_tensors, unflatten
 from kbexp.worker.variants import KINDS, defined, vary
@@ -38,7 +39,8 @@ class Examination:
     """What was found: the layout of a slot, the tolerance of every output, usable variants.
 
     A share of None means that elements must be equal. `faults` are sentences for people. `aliases`
-    says that the reference's answers lie in the memory of its inputs.
+    says that the reference's answers lie in the memory of its inputs. `promised` is what the
+    generator promises of every input; () is nothing.
     """
 
     layout: Layout
@@ -46,9 +48,10 @@ class Examination:
     kinds: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
     aliases: bool = False
+    promised: tuple[Promise, ...] = ()
 
 
-def examine(problem: Problem, layout: Layout) -> Examination:
+def examine(problem: Problem, layout: Layout, promised: tuple[Promise, ...] = ()) -> Examination:
     """Run the reference in float64 beside itself, on the inputs as they come and on variants."""
     started = time.monotonic()
     trial = problem.trials[0]
@@ -65,7 +68,7 @@ def examine(problem: Problem, layout: Layout) -> Examination:
     for kind in KINDS:
         if time.monotonic() - started > TIME_S:
             break
-        inputs = vary(kind, trial.inputs)
+        inputs = vary(kind, trial.inputs, promised)
         if inputs is None:
             continue
         answers = _reliable(problem, precise, inputs, trial.expected, shares)
@@ -74,7 +77,7 @@ def examine(problem: Problem, layout: Layout) -> Examination:
             # What passes on the task's own inputs alone is found out on varied ones.
             still = effortless(inputs, answers, shares) if faults else []
             faults = [fault for fault in faults if fault in still]
-    return Examination(layout, tuple(shares), tuple(kinds), (*faults, *lasting), aliases)
+    return Examination(layout, tuple(shares), tuple(kinds), (*faults, *lasting), aliases, promised)
 
 
 def _called_again(problem: Problem, shares: list[float | None]) -> tuple[list[str], bool]:

@@ -136,7 +136,7 @@ class Feed:
     its slot filled anew. What makes values new is written only by what `prepared` returns. Whoever
     finds the inputs of many calls could work on all of them together; and a held process runs no
     more, but what it has queued on a device does, while slot after slot is written. `arena` holds
-    the slots.
+    the slots. `whole` says of which inputs no element is changed alone; () of none.
     """
 
     def __init__(
@@ -145,6 +145,7 @@ class Feed:
         trials: list[Trial],
         chance: random.Random,
         more: Callable[[], list[torch.Tensor]] | None = None,
+        whole: tuple[bool, ...] = (),
     ) -> None:
         import torch
 
@@ -153,6 +154,7 @@ class Feed:
         self._trials = trials
         self._random = chance
         self._more = more
+        self._whole = whole or (False,) * len(trials[0].inputs)
         self._unwritten: dict[int, Change] = {}
         self._unwritten_whole: set[int] = set()
         self._spoilt: dict[int, Change] = {}
@@ -181,6 +183,9 @@ class Feed:
 
     def freshen(self, slot: int) -> None:
         """Give a slot values that it never held before, once they are written (`prepared`)."""
+        if self._whole and all(self._whole) and self.can_renew:
+            self.renew(slot)
+            return
         content = self._contents.get(slot)
         if content is None or self.overwritten or len(content.changes) >= MOST_CHANGES:
             self.fill(slot, self._random.choice(self._trials))
@@ -284,10 +289,10 @@ class Feed:
         import torch
 
         places, values = [], []
-        for tensor in source.inputs:
+        for tensor, whole in zip(source.inputs, self._whole, strict=True):
             flat = tensor.view(-1)
             count = min(max(flat.numel() // CHANGED_SHARE, FEWEST_CHANGED), MOST_CHANGED)
-            count = min(count, flat.numel())
+            count = 0 if whole else min(count, flat.numel())
             where = torch.randint(max(flat.numel(), 1), (count,), generator=self._generator)
             # A place that is drawn twice gets one and the same value. With one trial only, values
             # come from elsewhere in it, and then no place may be drawn twice.

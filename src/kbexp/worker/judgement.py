@@ -129,7 +129,8 @@ class Judgement:
         """Call the kernel once more on every kind of varied inputs, late and unannounced."""
         self._kernel.enter(Phase.CORRECTNESS, self._settings.run_timeout_s)
         for kind in self._random.sample(self._examined.kinds, len(self._examined.kinds)):
-            trial = varied_trial(self._problem, kind, self._random)
+            promised = self._examined.promised
+            trial = varied_trial(self._problem, kind, self._random, promised)
             if trial is not None:
                 self._caller.on_trials([trial])
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from kbexp.worker.examination import Examination
 from kbexp.worker.memory import trials_for
+from kbexp.worker.promises import Promise
 from kbexp.worker.reference import Problem, Reference, Trial
 from kbexp.worker.variants import defined, vary
 
@@ -29,7 +30,7 @@ def new_problem(reference: Reference, examined: Examination, device: str, trials
     problem = reference.problem(iter(new_seed, None), min(count, 2))
     chance = random.Random(new_seed())
     for _ in range(count - 2 if examined.kinds else 0):
-        trial = varied_trial(problem, chance.choice(examined.kinds), chance)
+        trial = varied_trial(problem, chance.choice(examined.kinds), chance, examined.promised)
         if trial is not None:
             problem.varied.append(trial)
     return problem
@@ -85,14 +86,19 @@ class Ahead:
             self._error = error
 
 
-def varied_trial(problem: Problem, kind: str, chance: random.Random) -> Trial | None:
+def varied_trial(
+    problem: Problem, kind: str, chance: random.Random, promised: Sequence[Promise] = ()
+) -> Trial | None:
     """Return a trial of varied inputs, and the answers to them.
 
     None where nothing would vary, or where the reference has no answer to these.
     """
     base = chance.choice(problem.trials)
-    inputs = vary(kind, base.inputs)
+    inputs = vary(kind, base.inputs, promised)
     if inputs is None:
         return None
-    answers = problem.answers([tensor.clone() for tensor in inputs])
+    try:
+        answers = problem.answers([tensor.clone() for tensor in inputs])
+    except Exception:  # such as a matrix that is not positive definite any more
+        return None
     return Trial(inputs, answers, kind) if defined(answers, base.expected) else None

@@ -13,6 +13,7 @@ from kbexp.worker.arena import Layout, leaf_of
 from kbexp.worker.dependence import fixed_inputs, idle_parameters
 from kbexp.worker.examination import Examination, examine
 from kbexp.worker.hints import hint
+from kbexp.worker.promises import apart, promises
 from kbexp.worker.runner import Call, construct, load_module, sow
 from kbexp.worker.tree import Unsupported, flatten, output_tensors, unflatten
 
@@ -136,8 +137,9 @@ class Reference:
         """
         try:
             problem = self.problem(itertools.repeat(seed), 1)
-            found = examine(problem, layout_of(problem.trials[0]))
+            layout = layout_of(problem.trials[0])
             draws = [problem.trials[0].inputs, self.inputs(seed + 1)[1]]
+            found = examine(problem, layout, apart(problem, draws, promises(draws)))
             faults = (*found.faults, *fixed_inputs(draws), *idle_parameters(problem, found.shares))
             return replace(found, faults=faults)
         except BaseException as error:  # a task may raise anything

@@ -10,10 +10,13 @@ not the same as one without its test for negative values.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+
+    from kbexp.worker.promises import Promise
 
 KINDS = {
     "scaled": "three times as large, or a third where they lie from 0 to 1",
@@ -27,16 +30,22 @@ KINDS = {
 SCALE = 3.0
 
 
-def vary(kind: str, inputs: list[torch.Tensor]) -> list[torch.Tensor] | None:
+def vary(
+    kind: str, inputs: list[torch.Tensor], promised: Sequence[Promise] = ()
+) -> list[torch.Tensor] | None:
     """Return new inputs of one of `KINDS`; None where it would change nothing.
 
-    Only tensors of floating point are changed.
+    Only tensors of floating point are changed, and none of which that would break what is
+    `promised` of the inputs.
     """
     import torch
 
     varied, changed = [], False
-    for tensor in inputs:
-        other = _vary(kind, tensor) if tensor.is_floating_point() and tensor.numel() else None
+    for number, tensor in enumerate(inputs):
+        promise = promised[number] if promised else None
+        kept = promise and (promise.values or (promise.ordered and kind == "negated"))
+        may_vary = tensor.is_floating_point() and tensor.numel() and not kept
+        other = _vary(kind, tensor) if may_vary else None
         if other is None or torch.equal(other, tensor):
             varied.append(tensor)
         else:
@@ -62,6 +71,16 @@ SAMPLE = 4096
 FEW_VALUES = 16
 
 
+def few_values(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor holds a few different values only, as masks and labels do.
+
+    A short one always does.
+    """
+    flat = tensor.reshape(-1)
+    some = flat[:: max(1, flat.numel() // SAMPLE)]
+    return len(set(some.tolist())) <= FEW_VALUES
+
+
 def mixing_power(tensor: torch.Tensor) -> int:
     """Return to what power of two weights, whose squares add up to 1, a tensor can be mixed.
 
@@ -71,9 +90,7 @@ def mixing_power(tensor: torch.Tensor) -> int:
     """
     import torch
 
-    flat = tensor.reshape(-1)
-    some = flat[:: max(1, flat.numel() // SAMPLE)]
-    if not tensor.is_floating_point() or len(set(some.tolist())) <= FEW_VALUES:
+    if not tensor.is_floating_point() or few_values(tensor):
         return 0
     low, high = (float(end.item()) for end in torch.aminmax(tensor))
     return 1 if low < 0 < high else 2

@@ -86,6 +86,14 @@ def test_a_kernel_alone_says_that_it_is_right(
     assert 0 < low <= middle <= high
 
 
+@pytest.mark.parametrize("drawn", ["random.random()", "float(numpy.random.rand())"])
+def test_a_kernel_alone_has_the_references_weights(tmp_path: Path, drawn: str) -> None:
+    text = "import random, numpy\n" + TASK.replace("= scale ", f"= {drawn} ")
+    path = write_alone(tmp_path, first_kernel(Task("scale", text)).source)
+    (tmp_path / "task.py").write_text(text)
+    runpy.run_path(path, run_name="__main__")
+
+
 def test_a_kernel_alone_is_timed_with_threads_at_rest_and_memory_kept(tmp_path: Path) -> None:
     seen = "import os\nprint(os.getenv('GOMP_SPINCOUNT'), os.getenv('KMP_BLOCKTIME'))\n"
     path = write_alone(tmp_path, first_kernel(Task("scale", TASK)).source + seen)
@@ -132,6 +140,12 @@ def test_a_kernels_own_text_comes_back_from_the_standalone_one(tmp_path: Path, t
     write_atomically(path, standalone(text, "cpu"))
     assert kernel_text(path.read_bytes().decode()) == text
     assert read_kernel(path) == Kernel(text)
+
+
+def test_a_mark_of_windows_editors_is_no_part_of_a_kernel(tmp_path: Path) -> None:
+    path = tmp_path / "kernel.py"
+    path.write_text("x = 1\n", encoding="utf-8-sig")
+    assert read_kernel(path) == Kernel("x = 1\n")
 
 
 def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

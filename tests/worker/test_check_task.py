@@ -6,6 +6,7 @@ import torch
 
 from kbexp.tasks.catalog import NAMES, bundled, output_scales
 from kbexp.worker.check_task import check_task
+from kbexp.worker.runner import sow
 
 TASK = """
 import torch
@@ -160,10 +161,15 @@ def test_it_can_be_asked_from_a_shell(tmp_path):
 def test_the_global_generators_are_left_alone():
     import random
 
-    torch.manual_seed(5)
-    random.seed(5)
-    wanted = (torch.rand(1).item(), random.random())
-    torch.manual_seed(5)
-    random.seed(5)
+    import numpy as np
+
+    sow(5)
+    wanted = (torch.rand(1).item(), random.random(), np.random.rand())
+    sow(5)
     check_task(bundled("rope", overrides={"seq_len": 8}).source, 0)
-    assert (torch.rand(1).item(), random.random()) == wanted
+    assert (torch.rand(1).item(), random.random(), np.random.rand()) == wanted
+
+
+def test_inputs_of_numpy_are_the_same_under_one_seed():
+    inputs = "torch.from_numpy(__import__('numpy').random.randn(32, 16).astype('float32'))"
+    assert "other values under the same seed" not in findings(inputs=inputs)

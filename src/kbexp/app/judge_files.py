@@ -135,7 +135,7 @@ def read_kernel(path: Path) -> Kernel:
     KbexpError where the file cannot be read.
     """
     try:
-        text = path.read_bytes().decode("utf-8", "replace")
+        text = path.read_bytes().decode("utf-8-sig", "replace")
     except OSError as error:
         raise KbexpError(
             f"The kernel {path} cannot be read ({error.strerror}): give a file that can."

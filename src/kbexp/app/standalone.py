@@ -16,7 +16,7 @@ def standalone(source: str, device: str) -> str:
     `device` is cpu or cuda. The kernel's own text comes first, unchanged: its id is the hash of
     what stands before the marker and the blank lines that lead to it.
     """
-    parts = (kbexp_check, kbexp_calm, kbexp_task, kbexp_compare, kbexp_times)
+    parts = (kbexp_check, kbexp_seed, kbexp_calm, kbexp_task, kbexp_compare, kbexp_times)
     check = "\n\n".join(inspect.getsource(part) for part in parts)
     calls = ["kbexp_calm()"] if device == "cpu" else []
     calls.append(f"kbexp_check(ModelNew, __file__, {device!r})")
@@ -45,13 +45,26 @@ def kbexp_check(model_new: type, file: str, device: str) -> None:
         arguments = task.get_init_inputs()
         models = []
         for kind in (task.Model, model_new):
-            torch.manual_seed(1)
+            kbexp_seed(1)
             models.append(kind(*arguments).to(device))
         for seed in range(3):
-            torch.manual_seed(seed)
+            kbexp_seed(seed)
             inputs = [x.to(device) if torch.is_tensor(x) else x for x in task.get_inputs()]
             kbexp_compare(models, inputs)
         print(kbexp_times(models, inputs, device))
+
+
+def kbexp_seed(seed: int) -> None:
+    """Seed all generators of which weights and inputs may be drawn."""
+    import random
+    import sys
+
+    import torch
+
+    torch.manual_seed(seed)
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed)
 
 
 def kbexp_calm() -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kbexp.worker.effortless import effortless, passes
+from kbexp.worker.runner import sow
 from kbexp.worker.tolerance import tolerance_of
 from kbexp.worker.tree import Unsupported, flatten, output_tensors, unflatten
 
@@ -55,12 +56,13 @@ def check_task(source: str, seed: int, device: str = "cpu") -> TaskReport:
 
     The source is executed in this process, with its rights: call it where the task may be run.
     Answers that take no work are compared as a judge compares, with the tolerance of the output's
-    type. Torch's global generator is left as it was.
+    type. All global generators are left as they were.
     """
+    import numpy as np
     import torch
 
     devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
-    state = random.getstate()
+    state, other = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=devices), torch.no_grad():
             return _check(source, seed, device)
@@ -70,6 +72,7 @@ def check_task(source: str, seed: int, device: str = "cpu") -> TaskReport:
         return TaskReport((f"The reference does not run ({text}).",))
     finally:
         random.setstate(state)
+        np.random.set_state(other)
 
 
 def _check(source: str, seed: int, device: str) -> TaskReport:
@@ -104,10 +107,7 @@ def _check(source: str, seed: int, device: str) -> TaskReport:
 
 
 def _seeded(seed: int, make: Any) -> Any:
-    import torch
-
-    torch.manual_seed(seed)
-    random.seed(seed)
+    sow(seed)
     return make()
 
 

@@ -147,3 +147,18 @@ def test_variants_make_ties_zeros_and_large_values() -> None:
     assert made["heavy"].abs().max() > 2 * x.abs().max()
     assert torch.equal(made["negated"], -x)
     assert torch.equal(made["scaled"], 3 * x)
+
+
+@pytest.mark.parametrize(
+    ("forward", "faults"),
+    [
+        ("x.square().mean()", ()),
+        ("x.square().sum().long()", ()),
+        ("x.softmax(0).sum()", ("a constant answer passes",)),
+        ("x.mean() * 0", ("an answer of zeros passes",)),
+    ],
+)
+def test_a_single_number_is_no_constant_for_being_one(
+    forward: str, faults: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert examined(forward, "torch.randn(64, 64)", tmp_path).faults == faults

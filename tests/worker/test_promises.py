@@ -40,6 +40,8 @@ WHOLE = {
     "one_hot_floats": "F.one_hot(torch.randint(0, 9, (512,)), 9).float()",
     "symmetric": "(lambda x: x + x.T)(torch.randn(64, 64))",
     "positive_definite": "(lambda x: x @ x.T + 64 * torch.eye(64))(torch.randn(64, 64))",
+    "pairs_by_the_second": "(lambda e: e[:, e[1].argsort()])(torch.randint(0, 99, (2, 512)))",
+    "rows_by_the_first": "(lambda e: e[e[:, 0].argsort()])(torch.randint(0, 99, (512, 3)))",
     "shares": "torch.softmax(torch.randn(64, 64), dim=1)",
     "narrow_shares": "torch.softmax(torch.randn(64, 64), dim=0).half()",
     "repeated": "torch.randn(1, 64).expand(8, -1)",
@@ -77,8 +79,9 @@ def test_one_draw_of_two_is_no_promise() -> None:
 def test_labels_masks_and_shares_keep_their_values() -> None:
     signs = torch.randint(0, 2, (512,)).float() * 2 - 1
     shares, edges = torch.softmax(torch.randn(64, 9), dim=1), torch.randn(64).sort().values
-    x = torch.randn(64)
-    inputs = [signs, shares, edges, x]
+    x, y = torch.randn(64), torch.randn(32, 32)
+    definite = y @ y.T + 32 * torch.eye(32)
+    inputs = [signs, shares, edges, x, definite, y + y.T]
     promised = promises([inputs, inputs])
     for kind in KINDS:
         made = vary(kind, inputs, promised)
@@ -87,6 +90,8 @@ def test_labels_masks_and_shares_keep_their_values() -> None:
         assert torch.equal(made[1], shares)
         assert bool((made[2][1:] >= made[2][:-1]).all())
         assert not torch.equal(made[3], x)
+        assert torch.equal(made[4], definite)
+        assert not torch.equal(made[5], y + y.T)
     assert promised[0] == Promise(values=True)  # Each label may be another one.
 
 

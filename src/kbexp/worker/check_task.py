@@ -102,7 +102,7 @@ def _check(source: str, seed: int, device: str) -> TaskReport:
     if passes(other, outputs, _shares(outputs)):
         findings.append("The output is the same for other inputs.")
     rms, abs_max = _scale(outputs)
-    findings += _check_outputs(outputs, before, rms)
+    findings += _check_outputs(outputs, before, other, rms)
     return TaskReport(tuple(findings), rms, abs_max)
 
 
@@ -153,7 +153,10 @@ def _check_inputs(trial: _Trial, same: _Trial, other: _Trial) -> Iterator[str]:
 
 
 def _check_outputs(
-    outputs: list[torch.Tensor], inputs: list[torch.Tensor], rms: float
+    outputs: list[torch.Tensor],
+    inputs: list[torch.Tensor],
+    others: list[torch.Tensor],
+    rms: float,
 ) -> Iterator[str]:
     import torch
 
@@ -162,7 +165,7 @@ def _check_outputs(
         return
     if rms < SMALLEST_RMS:
         yield f"The output is near zero (root mean square {rms:.2g}, below {SMALLEST_RMS:g})."
-    for words in effortless(inputs, outputs, _shares(outputs)):
+    for words in effortless(inputs, outputs, _shares(outputs), others):
         yield f"{words[0].upper()}{words[1:]}."
 
 

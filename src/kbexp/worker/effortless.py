@@ -15,18 +15,25 @@ def effortless(
     inputs: Sequence[torch.Tensor],
     answers: Sequence[torch.Tensor],
     shares: Sequence[float | None],
+    others: Sequence[torch.Tensor],
 ) -> list[str]:
     """Return which answers that take no work pass for every one of `answers`, in short words.
 
-    Tried are zeros, each answer's mean, and each input as it is, laid out as the answer. `shares`
-    are the tolerances of the answers, as `compare` takes them.
+    Tried are zeros, each answer's mean, and each input as it is, laid out as the answer. Of a
+    single number, which is its own mean, the constant is that of `others`, the answers to other
+    inputs. `shares` are the tolerances of the answers, as `compare` takes them.
     """
     import torch
+
+    constants = [
+        other if answer.numel() == 1 and other.shape == answer.shape else _mean(answer)
+        for answer, other in zip(answers, others, strict=True)
+    ]
 
     found = []
     if passes([torch.zeros_like(answer) for answer in answers], answers, shares):
         found.append("an answer of zeros passes")
-    elif passes([_mean(answer) for answer in answers], answers, shares):
+    elif passes(constants, answers, shares):
         found.append("a constant answer passes")
     for number, tensor in enumerate(inputs):
         alike = [(t.numel(), t.dtype) for t in answers] == [(tensor.numel(), tensor.dtype)]

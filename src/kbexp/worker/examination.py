@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,8 +52,16 @@ class Examination:
     promised: tuple[Promise, ...] = ()
 
 
-def examine(problem: Problem, layout: Layout, promised: tuple[Promise, ...] = ()) -> Examination:
-    """Run the reference in float64 beside itself, on the inputs as they come and on variants."""
+def examine(
+    problem: Problem,
+    layout: Layout,
+    another: Sequence[torch.Tensor],
+    promised: tuple[Promise, ...] = (),
+) -> Examination:
+    """Run the reference in float64 beside itself, on the inputs as they come and on variants.
+
+    `another` is another draw of the inputs.
+    """
     started = time.monotonic()
     trial = problem.trials[0]
     bases = [tolerance_of(tensor) for tensor in trial.expected]
@@ -63,7 +72,10 @@ def examine(problem: Problem, layout: Layout, promised: tuple[Promise, ...] = ()
     for index, (base, error) in enumerate(zip(bases, errors, strict=True)):
         if base is not None and error is not None:
             shares[index] = min(max(base, ERROR_FACTOR * error), WIDEST * base)
-    faults = effortless(trial.inputs, trial.expected, shares)
+    others = trial.expected
+    if any(answer.numel() == 1 for answer in others):
+        others = problem.answers([tensor.clone() for tensor in another])
+    faults = effortless(trial.inputs, trial.expected, shares, others)
     lasting, aliases = _called_again(problem, shares)
     for kind in KINDS:
         if time.monotonic() - started > TIME_S:
@@ -75,7 +87,7 @@ def examine(problem: Problem, layout: Layout, promised: tuple[Promise, ...] = ()
         if answers is not None:
             kinds.append(kind)
             # What passes on the task's own inputs alone is found out on varied ones.
-            still = effortless(inputs, answers, shares) if faults else []
+            still = effortless(inputs, answers, shares, trial.expected) if faults else []
             faults = [fault for fault in faults if fault in still]
     return Examination(layout, tuple(shares), tuple(kinds), (*faults, *lasting), aliases, promised)
 

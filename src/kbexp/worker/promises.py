@@ -24,6 +24,9 @@ CORNER = 64
 LEAST = 8
 """Fewer numbers in a row may ascend, and fewer rows may be alike in something, by chance."""
 
+COLUMNS = 8
+"""Each of so few is looked at alone: pairs and coordinates may be sorted by one of them."""
+
 MIXED = 512
 """Elements of each input that are another draw's where the reference is tried."""
 
@@ -35,9 +38,9 @@ SURELY = 20.0
 class Promise:
     """What is promised of one input.
 
-    `whole`: its elements belong together, so that none is changed alone. `values`: no value but
-    those that are drawn has a meaning (labels, masks, shares of 1). `ordered`: they ascend or
-    descend, which their negatives do the other way round.
+    `whole`: its elements belong together, so that none is changed alone. `values`: other values
+    than those that are drawn need not mean anything (labels, masks, shares of 1, positive definite
+    matrices). `ordered`: they ascend or descend, which their negatives do the other way round.
     """
 
     whole: bool = False
@@ -98,14 +101,17 @@ def _promise(tensors: Sequence[torch.Tensor]) -> Promise:
         return Promise()
     ordered = all(_ordered(tensor) for tensor in tensors)
     shares = all(_shares(tensor) for tensor in tensors)
+    symmetric = all(_symmetric(tensor) for tensor in tensors)
+    definite = symmetric and all(_positive_definite(tensor) for tensor in tensors)
     return Promise(
         whole=ordered
         or shares
+        or symmetric
         or any(
             all(seen(tensor) for tensor in tensors)
-            for seen in (_symmetric, _repeated, _different, _as_many)
+            for seen in (_repeated, _different, _as_many, _in_a_column)
         ),
-        values=shares or all(_labels(tensor) for tensor in tensors),
+        values=shares or definite or all(_labels(tensor) for tensor in tensors),
         ordered=ordered,
     )
 
@@ -146,6 +152,28 @@ def _symmetric(tensor: torch.Tensor) -> bool:
         return False
     return all(
         torch.equal(part, part.transpose(-1, -2).conj()) for part in (_corner(tensor), tensor)
+    )
+
+
+def _positive_definite(tensor: torch.Tensor) -> bool:
+    import torch
+
+    if tensor.dtype not in (torch.float32, torch.float64):
+        return False
+    if not bool((tensor.diagonal(dim1=-2, dim2=-1) > 0).all().item()):
+        return False
+    return not bool(torch.linalg.cholesky_ex(tensor).info.any().item())
+
+
+def _in_a_column(tensor: torch.Tensor) -> bool:
+    """Return whether whole numbers of some column ascend, as pairs do that are sorted by one."""
+    if tensor.is_floating_point() or tensor.is_complex():
+        return False
+    return any(
+        _ordered(column) or _different(column)
+        for dim, size in enumerate(tensor.shape)
+        if 1 < size <= COLUMNS and tensor.numel() // size > LEAST
+        for column in tensor.unbind(dim)
     )
 
 

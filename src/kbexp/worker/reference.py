@@ -139,7 +139,7 @@ class Reference:
             problem = self.problem(itertools.repeat(seed), 1)
             layout = layout_of(problem.trials[0])
             draws = [problem.trials[0].inputs, self.inputs(seed + 1)[1]]
-            found = examine(problem, layout, apart(problem, draws, promises(draws)))
+            found = examine(problem, layout, draws[1], apart(problem, draws, promises(draws)))
             faults = (*found.faults, *fixed_inputs(draws), *idle_parameters(problem, found.shares))
             return replace(found, faults=faults)
         except BaseException as error:  # a task may raise anything

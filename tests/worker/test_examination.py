@@ -11,7 +11,7 @@ from kbexp.tasks.catalog import NAMES, bundled
 from kbexp.worker import examination
 from kbexp.worker.examination import Examination
 from kbexp.worker.reference import Reference
-from kbexp.worker.variants import KINDS, vary
+from kbexp.worker.variants import KINDS, TIES, vary
 
 TASK = """
 import torch
@@ -162,3 +162,24 @@ def test_a_single_number_is_no_constant_for_being_one(
     forward: str, faults: tuple[str, ...], tmp_path: Path
 ) -> None:
     assert examined(forward, "torch.randn(64, 64)", tmp_path).faults == faults
+
+
+@pytest.mark.parametrize(
+    ("forward", "ties"),
+    [
+        ("x.topk(3)", False),
+        ("x.sort(dim=1)", False),
+        ("x.argsort(dim=1)", False),
+        ("x.median(dim=1)", False),
+        ("torch.sort(x, dim=1, stable=True)", True),
+        ("x.topk(3).values", True),
+        ("x.argmax(dim=1)", True),
+    ],
+)
+def test_there_are_no_ties_where_any_of_equal_values_may_be_named(
+    forward: str, ties: bool, tmp_path: Path
+) -> None:
+    kinds = examined(forward, "torch.randn(64, 64)", tmp_path).kinds
+    assert set(TIES).issubset(kinds) == ties
+    assert set(TIES).isdisjoint(kinds) != ties
+    assert {"scaled", "negated", "heavy"} <= set(kinds)

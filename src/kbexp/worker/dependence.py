@@ -25,6 +25,24 @@ TIME_S = 2.0
 MOST_NAMED = 3
 
 
+ANY_ORDER = frozenset(
+    {"sort.default", "topk.default", "kthvalue.default", "median.dim", "nanmedian.dim",
+     "mode.default"}
+)  # fmt: skip
+"""Operators that may name any of several equal values, as torch's documentation says."""
+
+
+def names_any_of_equals(problem: Problem) -> bool:
+    """Return whether whole numbers among the answers may be places of any of several equal values.
+
+    Then other inputs with ties have several right answers, of which a reference knows one.
+    """
+    answers = problem.trials[0].expected
+    if all(answer.is_floating_point() or answer.is_complex() for answer in answers):
+        return False
+    return not ANY_ORDER.isdisjoint(_watched(problem)[1])
+
+
 def fixed_inputs(draws: Sequence[Sequence[torch.Tensor]]) -> list[str]:
     """Return which inputs are the same in all draws of different seeds, in short words."""
     import torch
@@ -55,7 +73,7 @@ def idle_parameters(problem: Problem, shares: Sequence[float | None]) -> list[st
         for name, parameter in model.named_parameters()
         if parameter.dim() > 1 and parameter.numel() > 1 and parameter.is_floating_point()
     }
-    read = _read(problem) if names else set()
+    read = _watched(problem)[0] if names else set()
     idle = []
     for name, parameter in sorted(names.items(), key=lambda item: -item[1].numel()):
         if time.monotonic() - started > TIME_S:
@@ -88,13 +106,17 @@ def _exchanged(parameter: torch.nn.Parameter) -> Iterator[None]:
             parameter.copy_(own)
 
 
-def _read(problem: Problem) -> set[int]:
-    """Return the addresses of all memory that the reference's operators are given."""
+def _watched(problem: Problem) -> tuple[set[int], set[str]]:
+    """Return the addresses of all memory that the reference's operators are given, and their names.
+
+    A name ends with that of the overload: "sort.default".
+    """
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
 
     found: set[int] = set()
+    operators: set[str] = set()
 
     class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
         @classmethod
@@ -105,6 +127,7 @@ def _read(problem: Problem) -> set[int]:
         def __torch_dispatch__(
             self, func: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
+            operators.add(str(func).removeprefix("aten."))
             for leaf in tree_leaves((args, kwargs or {})):
                 if isinstance(leaf, torch.Tensor):
                     found.add(leaf.untyped_storage().data_ptr())
@@ -112,4 +135,4 @@ def _read(problem: Problem) -> set[int]:
 
     with Reads():  # type: ignore[no-untyped-call]
         problem.outputs([tensor.clone() for tensor in problem.trials[0].inputs])
-    return found
+    return found, operators

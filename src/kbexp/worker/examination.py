@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kbexp.worker.arena import Layout
+from kbexp.worker.dependence import names_any_of_equals
 from kbexp.worker.effortless import effortless, passes
 from kbexp.worker.promises import Promise
 from kbexp.worker.tolerance import relative_error, tolerance_of
 from kbexp.worker.tree import output_tensors, unflatten
-from kbexp.worker.variants import KINDS, defined, vary
+from kbexp.worker.variants import KINDS, TIES, defined, vary
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +78,10 @@ def examine(
         others = problem.answers([tensor.clone() for tensor in another])
     faults = effortless(trial.inputs, trial.expected, shares, others)
     lasting, aliases = _called_again(problem, shares)
+    ties = TIES if names_any_of_equals(problem) else frozenset()
     for kind in KINDS:
+        if kind in ties:
+            continue
         if time.monotonic() - started > TIME_S:
             break
         inputs = vary(kind, trial.inputs, promised)

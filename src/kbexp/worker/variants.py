@@ -27,6 +27,9 @@ KINDS = {
 }
 """What values are in inputs of each kind."""
 
+TIES = frozenset({"rounded", "thinned"})
+"""Kinds that make equal values of different ones."""
+
 SCALE = 3.0
 
 

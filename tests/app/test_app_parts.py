@@ -121,6 +121,30 @@ def test_a_kernel_alone_says_that_it_is_wrong(tmp_path: Path, wrong: str) -> Non
         runpy.run_path(write_alone(tmp_path, kernel), run_name="__main__")
 
 
+@pytest.mark.parametrize(
+    ("wanted", "given"),
+    [
+        ("{'a': x, 'b': [x + 1]}", "{'a': x, 'b': [x + 1.0]}"),
+        ("(x, (x.sum(), x.argmax()))", "[x, x.sum(), x.argmax()]"),
+        ("torch.fft.fft(x)", "torch.fft.ifft(x, norm='forward').conj()"),
+        ("x.log2().log2()", "x.log2().log().mul(1.4426950408889634)"),  # Holds NaN.
+        ("x[:0]", "x[4:]"),
+        ("((x + 1e3) ** 2 - 1e6) / 1e3", "2 * x + x * x / 1e3"),  # Inexact, as the judge sees.
+    ],
+)
+def test_a_kernel_alone_is_compared_as_the_judge_does(
+    tmp_path: Path, wanted: str, given: str
+) -> None:
+    path = write_alone(tmp_path, first_kernel(Task("scale", TASK)).source)
+    for file, answer in (("task.py", wanted), ("best_kernel.py", given)):
+        text = (tmp_path / file).read_text()
+        (tmp_path / file).write_text(text.replace("return x * self.scale", f"return {answer}"))
+    runpy.run_path(path, run_name="__main__")
+    (tmp_path / "task.py").write_text(TASK.replace("return x *", "return x, x *"))
+    with pytest.raises(SystemExit, match="WRONG"):
+        runpy.run_path(path, run_name="__main__")
+
+
 def test_a_kernel_alone_wants_its_task_and_its_device(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from kbexp.tasks.catalog import NAMES, bundled
 from kbexp.worker import examination
 from kbexp.worker.examination import Examination
 from kbexp.worker.reference import Reference
+from kbexp.worker.tolerance import passes
 from kbexp.worker.variants import KINDS, TIES, vary
 
 TASK = """
@@ -92,6 +93,30 @@ def test_a_reference_that_is_far_from_the_truth_widens_the_tolerance(tmp_path: P
     assert examined("(x + 1e7) - 1e7", "torch.randn(4096)", tmp_path).shares == (
         pytest.approx(1e-3),
     )
+
+
+@pytest.mark.parametrize("inner", [27, 2304])
+def test_who_is_more_exact_than_a_reference_in_tf32_passes(inner: int, tmp_path: Path) -> None:
+    # As a device rounds what it multiplies: to 10 bits, to the nearest.
+    rounded = "(({0}.view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32)"
+    precise = "{0} if {0}.dtype == torch.float64 else " + rounded
+    one, two = (precise.format(f"x.split({inner}, 1)[{n}]") for n in (0, 1))
+    found = examined(
+        f"({one}) @ ({two}).T", f"torch.randn(1024, {2 * inner}) / {inner**0.25}", tmp_path
+    )
+    torch.manual_seed(2)
+    x = torch.randn(1024, 2 * inner) / inner**0.25
+    whole = (x.view(torch.int32) + 0x1000) & ~0x1FFF
+    left, right = whole.view(torch.float32).split(inner, 1)
+    reference = left @ right.T
+    exact = x[:, :inner] @ x[:, inner:].T
+    assert not passes(exact, reference, 1e-3)
+    assert passes(exact, reference, found.shares[0])
+    # Half of the bits are too few, as before, and inputs are varied all the same.
+    assert not passes(
+        (x[:, :inner].bfloat16() @ x[:, inner:].bfloat16().T).float(), reference, found.shares[0]
+    )
+    assert {"scaled", "negated"} <= set(found.kinds)
 
 
 def test_a_variant_whose_answer_is_not_defined_is_not_used(tmp_path: Path) -> None:

@@ -30,7 +30,17 @@ ERROR_FACTOR = 4.0
 operations is as far from the truth as the reference, and may be so on the other side."""
 
 WIDEST = 10.0
-"""A tolerance is widened to at most so many times that of its type."""
+"""A tolerance is widened to at most so many times that of its type, if the truth passes then."""
+
+ROUGH_FACTOR = 2.0
+ROUGHEST = 64.0
+"""Where it would not, the tolerance is so many times the reference's error, up to this many times
+that of its type. On CUDA torch's convolutions of float32 use TF32 unless told otherwise: of some
+million outputs the worst is then 16 times the type's tolerance off, and who computes in float32
+differs from the reference by as much."""
+
+ROUGH_ROOM = 1.5
+"""By so much the tolerance of such a reference is to be larger than its error on other inputs."""
 
 TIME_S = 5.0
 """No further variant is looked at after this: a task of large tensors is to start in time."""
@@ -72,7 +82,7 @@ def examine(
     errors = _errors(problem, precise, trial.inputs, trial.expected)
     for index, (base, error) in enumerate(zip(bases, errors, strict=True)):
         if base is not None and error is not None:
-            shares[index] = min(max(base, ERROR_FACTOR * error), WIDEST * base)
+            shares[index] = widened(base, error)
     others = trial.expected
     if any(answer.numel() == 1 for answer in others):
         others = problem.answers([tensor.clone() for tensor in another])
@@ -94,6 +104,13 @@ def examine(
             still = effortless(inputs, answers, shares, trial.expected) if faults else []
             faults = [fault for fault in faults if fault in still]
     return Examination(layout, tuple(shares), tuple(kinds), (*faults, *lasting), aliases, promised)
+
+
+def widened(base: float, error: float) -> float:
+    """Return the tolerance for a type's and the reference's own error."""
+    usual = min(max(base, ERROR_FACTOR * error), WIDEST * base)
+    rough = ROUGH_FACTOR * error
+    return max(usual, rough) if rough <= ROUGHEST * base else usual
 
 
 def _called_again(problem: Problem, shares: list[float | None]) -> tuple[list[str], bool]:
@@ -170,7 +187,12 @@ def _reliable(
         return None
     errors = _errors(problem, precise, inputs, answers)
     exact = all(
-        error is None or share is None or ERROR_FACTOR * error <= share
-        for error, share in zip(errors, shares, strict=True)
+        error is None or share is None or base is None or _covers(share, base, error)
+        for error, share, base in zip(errors, shares, map(tolerance_of, plain), strict=True)
     )
     return answers if exact else None
+
+
+def _covers(share: float, base: float, error: float) -> bool:
+    """Return whether a tolerance is wide enough for such an error of the reference."""
+    return error * (ROUGH_ROOM if share > WIDEST * base else ERROR_FACTOR) <= share

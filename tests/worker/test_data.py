@@ -52,6 +52,8 @@ def test_only_plain_tensors_are_outputs() -> None:
     assert output_tensors(Named(x, x)) == [x, x]
     assert len(output_tensors(torch.sort(torch.eye(3)))) == 2
     assert output_tensors(OrderedDict(a=x)) == [x]
+    assert output_tensors((x, None, {"a": None, "b": [x]})) == [x, x]
+    assert output_tensors([None]) == []
 
     class Lying(tuple):  # type: ignore[type-arg]
         def __iter__(self) -> Iterator[torch.Tensor]:

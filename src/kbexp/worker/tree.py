@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def unflatten(record: Any, tensors: list[torch.Tensor]) -> Any:
 
 
 def output_tensors(value: Any) -> list[torch.Tensor]:
-    """Return the tensors of a result: a tensor, or lists, tuples and dicts of them.
+    """Return the tensors of a result: a tensor, or lists, tuples and dicts of them and of None.
 
     Raises `Unsupported` for anything but dense plain tensors: an object that only looks like one
     can compute, or lie, when it is read.
@@ -75,13 +76,18 @@ def output_tensors(value: Any) -> list[torch.Tensor]:
             )
         return [value]
     if isinstance(value, tuple):  # also those with names; as a tuple, whatever its class says
-        return [tensor for item in tuple.__iter__(value) for tensor in output_tensors(item)]
+        return _tensors_of(tuple.__iter__(value))
     if type(value) is list:
-        return [tensor for item in value for tensor in output_tensors(item)]
+        return _tensors_of(value)
     if type(value) in (dict, OrderedDict):
-        return [tensor for item in value.values() for tensor in output_tensors(item)]
+        return _tensors_of(value.values())
     found = "None" if value is None else f"a {type(value).__name__}"
     raise Unsupported(
         f"forward returned {found}; outputs must be dense plain tensors, or lists, tuples and "
         "dicts of them"
     )
+
+
+def _tensors_of(items: Iterable[Any]) -> list[torch.Tensor]:
+    # None stands for what was not asked for, such as the weights of an attention.
+    return [tensor for item in items if item is not None for tensor in output_tensors(item)]

@@ -148,6 +148,12 @@ def test_where_all_belongs_together_every_call_has_new_inputs(tmp_path: Path) ->
         feed.freshen(0)
         assert torch.equal(arena.inputs(0)[0], feed.content(0).inputs()[0])
         seen.add(tuple(arena.inputs(0)[0].tolist()))
+        feed.spoil(0)
+        spoilt = arena.inputs(0)[0].clone()
+        assert not torch.equal(spoilt, feed.content(0).inputs()[0])
+        assert sorted(spoilt.tolist()) == list(range(1024))
+        feed.settle(0)
+        assert torch.equal(spoilt, feed.content(0).inputs()[0])
     assert len(seen) == 8
 
 

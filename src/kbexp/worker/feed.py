@@ -227,15 +227,18 @@ class Feed:
         self._contents[slot].changes.append(change)
         self._unwritten[slot] = change
 
-    def _drawn_change(self, slot: int) -> Change:
+    def _drawn_change(self, slot: int, entirely: bool = False) -> Change:
         # Of another trial than stands there: of the same one it would mostly change nothing.
         here = self._contents[slot].trial
         others = [trial for trial in self._trials if trial is not here]
-        return self._change(self._random.choice(others or self._trials))
+        return self._change(self._random.choice(others or self._trials), entirely)
 
     def spoil(self, slot: int) -> None:
-        """Change what stands in a slot after the call on it, until `settle` not in its content."""
-        change = self._spoilt[slot] = self._drawn_change(slot)
+        """Change what stands in a slot after the call on it, until `settle` not in its content.
+
+        Where no element may be changed alone, all are.
+        """
+        change = self._spoilt[slot] = self._drawn_change(slot, entirely=all(self._whole))
         pairs = zip(change.places, change.values, strict=True)
         for place, (places, values) in zip(self.arena.inputs(slot), pairs, strict=True):
             place.view(-1)[places] = values
@@ -285,8 +288,12 @@ class Feed:
         self.overwritten |= not all(_same_bits(place, tensor) for place, tensor in pairs)
         return self.overwritten
 
-    def _change(self, source: Trial) -> Change:
+    def _change(self, source: Trial, entirely: bool) -> Change:
         import torch
+
+        if entirely:
+            rows = [tensor.view(-1) for tensor in source.inputs]
+            return Change([torch.arange(row.numel(), device=row.device) for row in rows], rows)
 
         places, values = [], []
         for tensor, whole in zip(source.inputs, self._whole, strict=True):

@@ -136,6 +136,7 @@ def test_no_call_breaks_a_promise(name: str, tmp_path: Path) -> None:
         for _ in range(4):
             for write in (feed.freshen, feed.renew, feed.spoil, feed.settle):
                 write(0)
+                feed.prepared()()
                 held = [arena.inputs(0)[1].clone()]
                 assert promises([held, held])[0].whole
         assert examined.promised[1].whole
@@ -146,6 +147,7 @@ def test_where_all_belongs_together_every_call_has_new_inputs(tmp_path: Path) ->
     seen = set()
     for _ in range(8):
         feed.freshen(0)
+        feed.prepared()()
         assert torch.equal(arena.inputs(0)[0], feed.content(0).inputs()[0])
         seen.add(tuple(arena.inputs(0)[0].tolist()))
         feed.spoil(0)
@@ -166,6 +168,7 @@ def test_what_inputs_promise_together_shows_in_a_reference_that_fails(tmp_path: 
     assert [promise.whole for promise in examined.promised] == [False, True]
     for _ in range(4):
         feed.freshen(0)
+        feed.prepared()()
         assert int(arena.inputs(0)[1].sum()) == 2048
         problem.answers(feed.content(0).inputs())
     # Without it, indices change one by one as before.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kbexp.verdict import Phase, ProfileRow, Status
@@ -11,6 +12,7 @@ from kbexp.worker.answers import Answers
 from kbexp.worker.arena import Arena
 from kbexp.worker.clocks import Neighbours
 from kbexp.worker.copies import Glance, hold_to
+from kbexp.worker.draws import Draws
 from kbexp.worker.examination import Examination
 from kbexp.worker.feed import Feed
 from kbexp.worker.flush import copy_time_ms
@@ -67,6 +69,7 @@ class Caller:
         self._lending = lending
         self._device = device
         self._random = chance
+        self.draws = Draws(problem.more, examined.layout, device)
         self._feeds: dict[Side, Feed] = {}
         self._looked_at: set[Side] = set()
 
@@ -133,8 +136,10 @@ class Caller:
         answers = self._answers if side is self._kernel else None
         slots = self._slots(side, calls)
         feed = self._feed(side)
-        kept = Kept(side, slots, feed, self._lending, self._random, answers, graph, times)
-        return kept.call_ms()
+        draws = self.draws if calls == 1 else None  # There is no time for many.
+        return Kept(
+            side, slots, feed, self._lending, self._random, answers, graph, times, draws
+        ).call_ms()
 
     def copy_ms(self) -> float:
         """Return the least that copying the outputs of one call takes, 0 where that is no device's.
@@ -160,16 +165,25 @@ class Caller:
         """Run one block of each side, in random order.
 
         Both hand an output over or neither does, so that what that takes is known from the
-        reference; `check` insists on it. With `renew` all inputs are new, not a few elements.
+        reference; `check` insists on it. With `renew` all inputs are new, not a few elements: drawn
+        anew where there is time for so many, and the same on both sides.
         """
         share = CHECKED_SHARE if self._device == "cpu" else 1.0
         check = check or self._random.random() < share
         order = [self._kernel, self._baseline]
         self._random.shuffle(order)
-        return {side: self.block(side, calls, check, renew) for side in order}
+        drawn = self.draws.some(calls) if renew else []
+        return {side: self.block(side, calls, check, renew, drawn) for side in order}
 
-    def block(self, side: Side, calls: int, check: bool, renew: bool = False) -> Block:
-        """Call one runner so many times on values of its own each.
+    def block(
+        self,
+        side: Side,
+        calls: int,
+        check: bool,
+        renew: bool = False,
+        drawn: Sequence[list[torch.Tensor]] = (),
+    ) -> Block:
+        """Call one runner so many times on values of its own each, those `drawn` where there are.
 
         With `check` one call's output, and only the judge knows which, is handed over, and the
         kernel's is compared. Where there are more calls than slots, the slots get new values in
@@ -181,8 +195,11 @@ class Caller:
             done = len(block.times_ns)
             slots = self._slots(side, calls - done)
             feed = self._feed(side)
-            for slot in slots:
-                (feed.renew if renew else feed.freshen)(slot)
+            for index, slot in enumerate(slots, done):
+                if renew:
+                    feed.renew(slot, drawn[index] if drawn else None)
+                else:
+                    feed.freshen(slot)
             here = set(slots[checked - done :][:1] if checked >= done else [])
             if here and self.looks > 1:
                 here |= set(self._random.sample(slots, min(self.looks, len(slots))))

@@ -8,8 +8,8 @@ slot holds when it wants to know the answer.
 
 Whoever works on single elements or rows could still keep its answers and work out the changes
 alone. So before a kernel is called faster, it is called on slots that were written anew as a
-whole: a mixture of two sets of inputs with weights that are drawn for that call, or, where there
-is nothing to mix (indices, labels, masks), a new set from the task's generator.
+whole: a new set from the task's generator (see `draws`) or, where there is no time for that, a
+mixture of two sets with weights that are drawn for that call.
 """
 
 from __future__ import annotations
@@ -250,9 +250,14 @@ class Feed:
             self._contents[slot].changes.append(change)
         return change
 
-    def renew(self, slot: int) -> None:
-        """Give a slot values of which none was in any slot before, as far as can be, likewise."""
-        if self.can_mix:
+    def renew(self, slot: int, drawn: list[torch.Tensor] | None = None) -> None:
+        """Give a slot values of which none was in any slot before, as far as can be, likewise.
+
+        Those that were `drawn` for it; else a mixture, or what the generator draws now.
+        """
+        if drawn is not None:
+            content = Content(replace(self._trials[0], inputs=drawn, expected=[]))
+        elif self.can_mix:
             first, *others = self._random.sample(self._trials, min(2, len(self._trials)))
             angle = self._random.uniform(LEAST_ANGLE, math.pi / 2 - LEAST_ANGLE)
             mixture = Mixture(others[0] if others else None, angle, self._powers)

@@ -26,7 +26,7 @@ from kbexp.worker.profile import PROFILE_CALLS, PROFILE_LIMIT_S
 from kbexp.worker.reference import Problem
 from kbexp.worker.scrutiny import Scrutiny
 from kbexp.worker.side import Side
-from kbexp.worker.timing import RESOLUTION, Stopwatch, calls_per_block
+from kbexp.worker.timing import FEWEST_CALLS, RESOLUTION, Stopwatch, calls_per_block
 
 CHECKED_BLOCKS = 6
 """Blocks of which an output was checked before a kernel is called faster. Whoever leaves out the
@@ -157,8 +157,10 @@ class Judgement:
             self._enter_timing()
             # Clocks of their own: among many others, those of six pairs would not show.
             self._kernel.clock, self._baseline.clock = Clock(), Clock()
+            anew = self._caller.draws.most(calls)
+            fewer = anew if anew >= FEWEST_CALLS else calls
             while self._renew_more(watch, fresh):
-                self._time_pair(fresh, calls, check=True, renew=True)
+                self._time_pair(fresh, fewer, check=True, renew=True)
         renewed = self._kernel.clock, self._baseline.clock
         self._check_variants()
         self._enter_timing()

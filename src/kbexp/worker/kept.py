@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from kbexp.worker.answers import Answers
 from kbexp.worker.copies import Glance, Spoiler, hold_to
+from kbexp.worker.draws import Draws
 from kbexp.worker.feed import Feed
 from kbexp.worker.memory import Lending
 from kbexp.worker.report import Kind
@@ -29,8 +30,9 @@ forty, and what is found out is not believed."""
 class Kept:
     """One side's calls on `slots`, of which `answers` knows what they should give.
 
-    They are made so many `times`; with `graph` a graph of them is replayed. Only where memory is
-    lent on the device itself.
+    They are made so many `times`; with `graph` a graph of them is replayed. Inputs are drawn anew
+    by `draws`, if that is given and there is time for it, else mixed. Only where memory is lent on
+    the device itself.
     """
 
     side: Side
@@ -41,6 +43,7 @@ class Kept:
     answers: Answers | None
     graph: bool
     times: int
+    draws: Draws | None = None
 
     def call_ms(self) -> float | None:
         """Return what a call takes, with the writing of its inputs and a copy of its outputs.
@@ -69,8 +72,12 @@ class Kept:
         return captured
 
     def _renew(self) -> None:
-        for slot in self.slots:
-            (self.feed.renew if self.feed.can_renew else self.feed.freshen)(slot)
+        drawn = self.draws.some(len(self.slots)) if self.draws is not None else []
+        for index, slot in enumerate(self.slots):
+            if self.feed.can_renew:
+                self.feed.renew(slot, drawn[index] if drawn else None)
+            else:
+                self.feed.freshen(slot)
 
     def _once_ns(self) -> int | None:
         """Have the calls made and their outputs copied; None where one of them is wrong."""

@@ -26,11 +26,27 @@ DEVICE_SHARE = 0.12
 Two runners, the trials, the outputs and the temporaries of kernel and reference must all fit.
 """
 
+DRAWN_SHARE = 0.06
+"""The share of a CUDA device's memory for inputs that are drawn while a kernel is timed."""
+
 
 def trials_for(layout: Layout, wanted: int, device: str) -> int:
     """Return how many trials to hold: `wanted`, at least one, as fits."""
     space = HOST_BYTES_HELD if device == "cpu" else _device_bytes(device)
     return max(1, min(wanted, space // layout.slot_bytes))
+
+
+def drawn_for(layout: Layout, wanted: int, device: str) -> int:
+    """Return how many sets of inputs to draw at a time: `wanted`, or none, as fits.
+
+    By a device's whole memory, since what is free of it is a kernel's to take.
+    """
+    space = HOST_BYTES_HELD
+    if device != "cpu":
+        import torch
+
+        space = int(torch.cuda.get_device_properties(device).total_memory * DRAWN_SHARE)
+    return min(wanted, space // layout.slot_bytes)
 
 
 def slots_for(layout: Layout, wanted: int, device: str) -> int:

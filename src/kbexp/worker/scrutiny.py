@@ -43,7 +43,8 @@ TIMES = 10
 FEWEST_LONE = 5
 MOST_LONE = 20
 LONE_S = 0.1
-"""How often a call is made alone in each way: the shorter it is, the more the host disturbs it."""
+"""How often a call is made alone in each way, less often where it takes long or its inputs do: the
+shorter it is, the more the host disturbs it."""
 
 ALONE_BLOCKS = 6
 """Usual blocks of the reference alone: caches of the device take one or two to settle."""
@@ -136,7 +137,8 @@ class Scrutiny:
     def _planned(self) -> list[_Way]:
         """Return how often to do what: many calls at a time, and one."""
         calls = self._bare_calls()
-        times = min(max(FEWEST_LONE, int(LONE_S * 1e3 / self.reference_ms)), MOST_LONE)
+        long_s = max(self.reference_ms / 1e3, self.caller.draws.each_s())
+        times = min(max(FEWEST_LONE, int(LONE_S / long_s)), MOST_LONE)
         return [
             _Way(calls, min(calls, self._slots()), BARE_BLOCKS, TIMES),
             _Way(1, 1, times, times),
@@ -158,7 +160,8 @@ class Scrutiny:
         side.clock = Clock()  # The usual one has been read.
         flushes, caller.flushes, caller.looks = caller.flushes, 0, BARE_LOOKS
         for _ in range(way.blocks):
-            block = caller.block(side, way.calls, check=True, renew=caller.can_renew)
+            drawn = caller.draws.some(1) if way.calls == 1 else []
+            block = caller.block(side, way.calls, True, caller.can_renew, drawn)
             taken_ms.append(block.judged_ns / way.calls / 1e6)
         caller.flushes, caller.looks = flushes, 1
         return Seen(min(taken_ms))

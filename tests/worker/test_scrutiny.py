@@ -10,6 +10,7 @@ import pytest
 from kbexp.config import EvaluatorConfig
 from kbexp.verdict import Phase, Status
 from kbexp.worker.arena import Layout, create_host
+from kbexp.worker.draws import Draws
 from kbexp.worker.in_turn import Block
 from kbexp.worker.outcome import Outcome, Stop
 from kbexp.worker.scrutiny import BARE_BLOCKS, FEWEST_LONE, MOST_LONE, Scrutiny
@@ -24,13 +25,20 @@ class Device:
     def __init__(self, **took: float | Outcome) -> None:
         self.flushes, self.looks = 4, 1
         self.can_renew = self.can_mix = self.on_device = True
+        self.draws = Draws(None, Layout((), ()), "cpu")
         self.took = took
         self.asked: list[str] = []
 
     def copy_ms(self) -> float:
         return 0.01
 
-    def block(self, side: Any, calls: int, check: bool, renew: bool = False) -> Block:
+    def idle(self, side: Any) -> None:
+        self.asked.append("idle")
+        side.name = "nothing"
+
+    def block(
+        self, side: Any, calls: int, check: bool, renew: bool = False, drawn: Any = ()
+    ) -> Block:
         """Half a millisecond a call behind flushes, one without."""
         assert renew is check is (self.flushes == 0)
         each_ns = 500_000 if self.flushes else 1_000_000
@@ -111,17 +119,28 @@ def test_where_both_are_recorded_their_graphs_are_compared() -> None:
     assert bare.many.bound_ms(0.5) == pytest.approx(0.5)
     assert bare.lone.bound_ms(0.5) == pytest.approx(0.8)
     assert bare.figures()["lone_replayed_ms"] == 0.9
-    assert "reference_many_kept" not in device.asked
+    assert not {"reference_many_kept", "idle"} & set(device.asked)
 
 
-def test_a_reference_is_recorded_where_the_kernel_cannot_be() -> None:
-    device = Device(**took(many_graph=None, lone_graph=None))
+def test_what_lies_around_a_call_is_seen_where_there_is_no_graph() -> None:
+    nothing = {"nothing_many_kept": 0.2, "nothing_lone_kept": 0.3}
+    device = Device(**took(many_graph=None, lone_graph=None), **nothing)
     bare = look(device)
     assert not bare.many.in_graph
     assert bare.many.asked_later
-    assert bare.lone.reference.replayed_ms == 0.6
-    # The last of all: recording may fail for good.
-    assert device.asked[-2:] == ["reference_many_graph", "reference_lone_graph"]
+    assert bare.many.bound_ms(0.5) == pytest.approx(0.4)
+    assert bare.lone.bound_ms(0.5) == pytest.approx(0.3)
+    assert bare.many.reference.kept_ms == 0.6
+    assert device.asked[-3:] == ["idle", "nothing_many_kept", "nothing_lone_kept"]
+    assert bare.figures()["lone_kept_nothing_ms"] == 0.3
+
+
+def test_without_cuda_ipc_nothing_can_be_seen() -> None:
+    device = Device()
+    device.on_device = False
+    bare = look(device)
+    assert bare.many.nothing is bare.lone.nothing is None
+    assert "idle" not in device.asked
 
 
 def test_outputs_that_cannot_be_had_later_but_one_by_one() -> None:

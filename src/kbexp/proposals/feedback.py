@@ -15,7 +15,7 @@ _WITHOUT_FLUSHES = tuple(
     f"{size}{way}_{side}ms"
     for size in ("", "lone_")
     for way in ("bare", "kept", "replayed")
-    for side in ("", "reference_")
+    for side in ("", "reference_", "nothing_")
 )
 
 # How a figure was got, which its interval says already, and figures that stand in a sentence.

@@ -51,13 +51,15 @@ class Seen:
 class Look:
     """Both sides, so many `calls` at a time, and `later_calls` whose outputs are asked for later.
 
-    The reference is recorded as a graph where the kernel could not be, too, if that can be.
+    `nothing` is the reference's runner where it makes no calls and hands over all the same: what
+    lies around a call. It is None where both sides were recorded, and without CUDA IPC.
     """
 
     calls: int
     later_calls: int
     kernel: Seen
     reference: Seen
+    nothing: Seen | None = None
 
     @property
     def in_graph(self) -> bool:
@@ -78,30 +80,30 @@ class Look:
 
     def bound_ms(self, reference_ms: float) -> float:
         """Return the most that a call of the kernel can take, where the reference takes that."""
-        kernel_ms, around_ms = self._least_ms()
-        # What the reference's host needs beyond its device is no part of a kernel's call: whoever
-        # cannot be recorded, and hardly needs its host, would hide as much.
-        if self.reference.replayed_ms is not None:
-            around_ms = min(around_ms, self.reference.replayed_ms)
-        return kernel_ms - max(0.0, around_ms - reference_ms)
+        return self._least_ms(self.kernel) - self._around_ms(reference_ms)
 
     def host_ms(self, reference_ms: float) -> float:
         """Return what the reference's host needs beyond its device, as far as that is known."""
-        if self.in_graph or self.reference.replayed_ms is None:
-            return 0.0
-        _, eager_ms = self._least_ms()
-        return max(0.0, eager_ms - max(self.reference.replayed_ms, reference_ms))
+        beside_ms = self._least_ms(self.reference) - self._around_ms(reference_ms)
+        return max(0.0, beside_ms - reference_ms)
 
-    def _least_ms(self) -> tuple[float, float]:
-        """Return the figures of both sides that are compared: of the last way that both took."""
-        ways = (
-            (self.kernel.replayed_ms, self.reference.replayed_ms),
-            (self.kernel.kept_ms, self.reference.kept_ms),
-        )
-        for kernel_ms, reference_ms in ways:
-            if kernel_ms is not None and reference_ms is not None:
-                return kernel_ms, reference_ms
-        return self.kernel.in_blocks_ms, self.reference.in_blocks_ms
+    def _around_ms(self, reference_ms: float) -> float:
+        # What the reference's host needs beyond its device is no part of a kernel's call: whoever
+        # cannot be recorded, and hardly needs its host, would hide as much.
+        if self.nothing is not None and not self.in_graph:
+            return self._least_ms(self.nothing)
+        return max(0.0, self._least_ms(self.reference) - reference_ms)
+
+    def _least_ms(self, seen: Seen) -> float:
+        """Return the figure of the last of the ways that both sides took."""
+        if self.in_graph:
+            found = seen.replayed_ms
+        elif self.asked_later:
+            found = seen.kept_ms
+        else:
+            found = seen.in_blocks_ms
+        assert found is not None
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,10 @@ class Bare:
         """Return what a call takes at least, by the judge's clock alone, in ms."""
         figures = {"reference_alone_ms": self.reference_ms}
         for size, look in (("", self.many), ("lone_", self.lone)):
-            for side, seen in (("", look.kernel), ("reference_", look.reference)):
+            sides = {"": look.kernel, "reference_": look.reference, "nothing_": look.nothing}
+            for side, seen in sides.items():
+                if seen is None:
+                    continue
                 figures[f"{size}bare_{side}ms"] = seen.in_blocks_ms
                 if seen.kept_ms is not None:
                     figures[f"{size}kept_{side}ms"] = seen.kept_ms

@@ -141,6 +141,17 @@ class Caller:
             side, slots, feed, self._lending, self._random, answers, graph, times, draws
         ).call_ms()
 
+    def idle(self, side: Side) -> None:
+        """From now on have a runner hand over one and the same answer, and call nothing."""
+        (slot,) = self._slots(side, 1)
+        self._feed(side).freshen(slot)
+        self._feed(side).prepared()()
+        self._lending.settle()
+        side.let_go()
+        side.tell({"idle": slot})
+        side.expect(Kind.READY)
+        side.hold()
+
     def copy_ms(self) -> float:
         """Return the least that copying the outputs of one call takes, 0 where that is no device's.
 

@@ -71,6 +71,7 @@ class Runner:
         self._arguments = order["arguments"]
         self._arena = _map(self._layout, order, lent)
         self._staged = self._device.type == "cuda" and not order["ipc"]
+        self._call: Call
         self._last: Any = None
         self._kept: list[Any] = []
         self._strided = False
@@ -87,13 +88,19 @@ class Runner:
         the kernel on many slots without waiting in between, copy every output and report every
         time. `keep`: call it on many slots and keep the outputs. `capture`: record the calls on
         many slots as one CUDA graph, and report whether that worked. `replay`: run it. `hand`: copy
-        what was kept or recorded into these slots. `profile`: call it on some slots and report
-        where the time went.
+        what was kept or recorded into these slots. `idle`: from now on give what it gives to this
+        slot instead of calling it. `profile`: call it on some slots and report where the time went.
         """
         import torch
 
         if "source" in order:
             self._load(order)
+            send_report(channel, Kind.READY)
+        elif "idle" in order:
+            (arguments,) = self._arguments_of([order["idle"]])
+            with torch.no_grad():
+                given = self._call(*arguments)
+            self._call = lambda *_: given
             send_report(channel, Kind.READY)
         elif "profile" in order:
             staged = self._arguments_of(order["profile"])

@@ -62,9 +62,11 @@ class _Way:
     blocks: int
     times: int
     seen: dict[Side, Seen] = field(default_factory=dict)
+    nothing: Seen | None = None
 
     def look(self, kernel: Side, reference: Side) -> Look:
-        return Look(self.calls, self.later_calls, self.seen[kernel], self.seen[reference])
+        sides = self.seen[kernel], self.seen[reference]
+        return Look(self.calls, self.later_calls, *sides, self.nothing)
 
 
 @dataclass(slots=True)
@@ -111,7 +113,10 @@ class Scrutiny:
         for way in self._ways:
             way.seen[self.baseline] = self._in_blocks(self.baseline, way)
         with contextlib.suppress(Stop):
-            self._ask_reference()
+            for way in self._ways:
+                self._ask_reference(way)
+        if self.caller.on_device:
+            self._look_at_nothing()
         many, lone = (way.look(self.kernel, self.baseline) for way in self._ways)
         return Bare(
             many,
@@ -121,18 +126,25 @@ class Scrutiny:
             on_device=self.caller.on_device,
         )
 
-    def _ask_reference(self) -> None:
-        """Ask the reference for outputs later, as the kernel was, and record it in any case."""
-        for way in self._ways:
-            if way.seen[self.kernel].replayed_ms is not None:
-                self._ask_later(self.baseline, way, graph=True)
-        for way in self._ways:
-            kept = way.seen[self.kernel].kept_ms is not None
-            if kept and way.seen[self.baseline].replayed_ms is None:
+    def _ask_reference(self, way: _Way) -> None:
+        """Ask the reference for outputs later, as the kernel was."""
+        kernel = way.seen[self.kernel]
+        if kernel.replayed_ms is not None:
+            self._ask_later(self.baseline, way, graph=True)
+        if kernel.kept_ms is not None and way.seen[self.baseline].replayed_ms is None:
+            self._ask_later(self.baseline, way, graph=False)
+
+    def _look_at_nothing(self) -> None:
+        """See what lies around calls that are not made, where there is no graph of both sides."""
+        ways = [way for way in self._ways if not way.look(self.kernel, self.baseline).in_graph]
+        if ways:
+            self.caller.idle(self.baseline)
+        for way in ways:
+            reference = way.seen[self.baseline]
+            way.seen[self.baseline] = self._in_blocks(self.baseline, way)
+            if reference.kept_ms is not None:
                 self._ask_later(self.baseline, way, graph=False)
-        for way in self._ways:
-            if way.seen[self.kernel].replayed_ms is None:  # The last: recording may fail for good.
-                self._ask_later(self.baseline, way, graph=True)
+            way.nothing, way.seen[self.baseline] = way.seen[self.baseline], reference
 
     def _planned(self) -> list[_Way]:
         """Return how often to do what: many calls at a time, and one."""

@@ -166,6 +166,12 @@ def test_little_is_not_charged() -> None:
     assert compare_clocks(clock(2.0, 0.2), REFERENCE).charged.value == 0.0
 
 
+def test_of_a_short_call_no_more_is_open_than_is_reported() -> None:
+    assert compare_clocks(clock(0.03, 0.12), REFERENCE).charged.value == 0.0
+    hidden = compare_clocks(clock(0.000001, 0.13), REFERENCE).charged
+    assert 0.02 < hidden.value < 0.04
+
+
 def test_too_few_blocks_say_nothing() -> None:
     agreement = compare_clocks(clock(0.1, 2.0, blocks=5), clock(2.0, 0.1, blocks=5))
     assert not agreement.rejected  # But all of it is charged.

@@ -28,7 +28,8 @@ from kbexp.verdict import Interval
 CHARGED_SHARE = 0.1
 CHARGED_MS = {"cpu": 0.1, "cuda": 0.005}
 """Unreported time above this share of the reported, and so much, is added to it. On a CPU two
-processes that are called over sockets differ by some hundredths of a millisecond a call."""
+processes that are called over sockets differ by some hundredths of a millisecond a call. There, so
+much or the reported time itself: who reports next to nothing of a short call hides no whole one."""
 
 REJECTED_SHARE = 0.5
 REJECTED_MS = 0.2
@@ -194,7 +195,8 @@ def compare_clocks(
     else:
         hidden_ms = around_ms if kernel.strided or kernel.whole else around_ms + giving_ms
     rejected = hidden_ms > limit_ms and not contended and stolen < STOLEN_SHARE
-    least_ms = CHARGED_MS["cuda" if flush_ms else "cpu"] + stolen * reported_ms
+    least_ms = CHARGED_MS["cuda"] if flush_ms else min(CHARGED_MS["cpu"], reported_ms)
+    least_ms += stolen * reported_ms
     return Agreement(reported_ms, unreported, early or rejected, early, least_ms)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 BLOCK_S = 0.35
 """For the inputs of one pair of blocks, which both sides are given. A generator of normal numbers
-on a processor draws some 40 MB in that."""
+on a processor draws some 200 MB in that."""
 
 
 class Draws:

@@ -25,7 +25,7 @@ class Device:
     def __init__(self, **took: float | Outcome) -> None:
         self.flushes, self.looks = 4, 1
         self.can_renew = self.can_mix = self.on_device = True
-        self.draws = Draws(None, Layout((), ()), "cpu")
+        self.draws = Draws(None, 0.0, Layout((), ()), "cpu")
         self.took = took
         self.asked: list[str] = []
 

@@ -69,7 +69,7 @@ class Caller:
         self._lending = lending
         self._device = device
         self._random = chance
-        self.draws = Draws(problem.more, examined.layout, device)
+        self.draws = Draws(problem.more, problem.draw_s, examined.layout, device)
         self._feeds: dict[Side, Feed] = {}
         self._looked_at: set[Side] = set()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from types import ModuleType
@@ -44,7 +46,7 @@ class Problem:
     `init` and `weights` are constructor arguments and the seed to construct under; `tree` is the
     arguments of `forward` less their tensors; numbers among them are the same in all trials.
     `varied` are trials with other inputs than the task's generator makes; `more` makes further
-    inputs with it.
+    inputs with it, which has taken `draw_s` at least so far.
     """
 
     init: dict[str, Any]
@@ -54,6 +56,7 @@ class Problem:
     model: Call
     varied: list[Trial] = field(default_factory=list)
     more: Callable[[], list[torch.Tensor]] | None = None
+    draw_s: float = 0.0
 
     def outputs(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         """Call the reference on inputs, which it may overwrite, as a later call may its outputs."""
@@ -74,6 +77,7 @@ class Reference:
         import torch
 
         self._device = torch.device(device)
+        self._draw_s = math.inf
         try:
             self._module: ModuleType = load_module(source, folder)
         except BaseException as error:  # a task may raise anything
@@ -104,11 +108,14 @@ class Reference:
         import torch
 
         sow(seed)
+        begun = time.perf_counter()
         if self._device.type == "cuda":
             with torch.device(self._device):
                 made = self._module.get_inputs()
+            torch.cuda.synchronize(self._device)
         else:
             made = self._module.get_inputs()
+        self._draw_s = min(self._draw_s, time.perf_counter() - begun)
         if isinstance(made, (torch.Tensor, dict)):
             kind = type(made).__name__
             raise Unsupported(f"get_inputs returned a {kind}; give a list of forward's arguments")
@@ -122,7 +129,8 @@ class Reference:
         weights = next(seeds)
         model = self.model(init, weights)
         tree, inputs = self.inputs(next(seeds))
-        problem = Problem(init, weights, tree, [], model, more=lambda: self.inputs(next(seeds))[1])
+        problem = Problem(init, weights, tree, [], model)
+        problem.more, problem.draw_s = lambda: self.inputs(next(seeds))[1], self._draw_s
         while True:
             expected = problem.answers([tensor.clone() for tensor in inputs])
             problem.trials.append(Trial(inputs, expected))

@@ -149,7 +149,7 @@ class Scrutiny:
     def _planned(self) -> list[_Way]:
         """Return how often to do what: many calls at a time, and one."""
         calls = self._bare_calls()
-        long_s = max(self.reference_ms / 1e3, self.caller.draws.each_s())
+        long_s = max(self.reference_ms / 1e3, self.caller.draws.each_s)
         times = min(max(FEWEST_LONE, int(LONE_S / long_s)), MOST_LONE)
         return [
             _Way(calls, min(calls, self._slots()), BARE_BLOCKS, TIMES),

@@ -35,6 +35,8 @@ class Device:
     def idle(self, side: Any) -> None:
         self.asked.append("idle")
         side.name = "nothing"
+        if isinstance(took := self.took.get("idle"), Outcome):
+            raise Stop(took)
 
     def block(
         self, side: Any, calls: int, check: bool, renew: bool = False, drawn: Any = ()
@@ -133,6 +135,17 @@ def test_what_lies_around_a_call_is_seen_where_there_is_no_graph() -> None:
     assert bare.many.reference.kept_ms == 0.6
     assert device.asked[-3:] == ["idle", "nothing_many_kept", "nothing_lone_kept"]
     assert bare.figures()["lone_kept_nothing_ms"] == 0.3
+
+
+def test_a_reference_that_recording_breaks_is_compared_as_far_as_it_was_seen() -> None:
+    died = Outcome(Status.INFRASTRUCTURE_ERROR, Phase.TIMING, ("the reference failed",))
+    broken = {f"{name}_{size}_{way}": died for name in ("reference", "nothing")
+              for size in ("many", "lone") for way in ("kept", "graph")}  # fmt: skip
+    bare = look(Device(**took() | broken | {"idle": died}))
+    assert not bare.many.asked_later
+    # A millisecond in blocks on both sides, of which the reference takes half.
+    assert bare.many.bound_ms(0.5) == pytest.approx(0.5)
+    assert bare.lone.reference.in_blocks_ms == 1.0
 
 
 def test_without_cuda_ipc_nothing_can_be_seen() -> None:

@@ -112,11 +112,13 @@ class Scrutiny:
         ]
         for way in self._ways:
             way.seen[self.baseline] = self._in_blocks(self.baseline, way)
+        # What cannot be seen of it, as where recording has broken its process, is not compared.
         with contextlib.suppress(Stop):
             for way in self._ways:
                 self._ask_reference(way)
-        if self.caller.on_device:
-            self._look_at_nothing()
+        with contextlib.suppress(Stop):
+            if self.caller.on_device:
+                self._look_at_nothing()
         many, lone = (way.look(self.kernel, self.baseline) for way in self._ways)
         return Bare(
             many,
@@ -140,11 +142,10 @@ class Scrutiny:
         if ways:
             self.caller.idle(self.baseline)
         for way in ways:
-            reference = way.seen[self.baseline]
-            way.seen[self.baseline] = self._in_blocks(self.baseline, way)
-            if reference.kept_ms is not None:
-                self._ask_later(self.baseline, way, graph=False)
-            way.nothing, way.seen[self.baseline] = way.seen[self.baseline], reference
+            idle = replace(way, seen={self.baseline: self._in_blocks(self.baseline, way)})
+            if way.seen[self.baseline].kept_ms is not None:
+                self._ask_later(self.baseline, idle, graph=False)
+            way.nothing = idle.seen[self.baseline]
 
     def _planned(self) -> list[_Way]:
         """Return how often to do what: many calls at a time, and one."""

@@ -78,3 +78,23 @@ def test_many_idle_weights_are_counted(tmp_path: Path) -> None:
 def test_an_input_that_never_changes_is_named(tmp_path: Path, inputs: str, fault: str) -> None:
     found = faults(tmp_path, arguments=", y", answer=f"({SUM}) + y", inputs=inputs)
     assert found == ((fault,) if fault else ())
+
+
+NOTHING_GOES_IN = BRANCH.replace("return [torch.randn(64, 32){inputs}]", "return [{inputs}]")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "fault"),
+    [
+        ("64", "no tensor goes into forward, so that an answer can be kept"),
+        ("torch.tensor(64)", "input 0 is the same whenever it is drawn"),
+        ("torch.randint(1, 3, ())", ""),
+    ],
+)
+def test_a_task_of_which_no_input_changes_is_named(
+    tmp_path: Path, inputs: str, fault: str
+) -> None:
+    source = NOTHING_GOES_IN.replace("{inputs}", inputs).replace("{arguments}", "")
+    source = source.replace("{answer}", "torch.tanh(self.up.weight * x)").replace("{more}", "")
+    found = Reference(source.replace("{share}", "1.0"), "cpu", str(tmp_path)).try_out(3).faults
+    assert found == ((fault,) if fault else ())

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from kbexp.worker.reference import Problem
 
 TIME_S = 2.0
-"""No further parameter is tried after this; the largest, with which most is done, come first."""
+"""Nothing further is tried after this, of parameters and of inputs each; the largest parameters,
+with which most is done, come first."""
 
 MOST_NAMED = 3
 
+MOST_DRAWS = 12
+"""Further sets of inputs that are drawn before what was the same in all of them counts as such."""
 
 ANY_ORDER = frozenset(
     {"sort.default", "topk.default", "kthvalue.default", "median.dim", "nanmedian.dim",
@@ -43,15 +46,29 @@ def names_any_of_equals(problem: Problem) -> bool:
     return not ANY_ORDER.isdisjoint(_watched(problem)[1])
 
 
-def fixed_inputs(draws: Sequence[Sequence[torch.Tensor]]) -> list[str]:
-    """Return which inputs are the same in all draws of different seeds, in short words."""
+def fixed_inputs(problem: Problem) -> list[str]:
+    """Return which inputs are the same whenever they are drawn, in short words.
+
+    One of a single element, such as a flag, is named only where no other input changes: then a
+    kernel may keep its first answer.
+    """
     import torch
 
-    first, *others = draws
+    first = problem.trials[0].inputs
+    if not first:
+        return ["no tensor goes into forward, so that an answer can be kept"]
+    fixed, started = list(range(len(first))), time.monotonic()
+    for _ in range(MOST_DRAWS):
+        drawn = problem.draw()
+        fixed = [number for number in fixed if torch.equal(first[number], drawn[number])]
+        # Most differ at once; a flag or a label is the same by chance now and then.
+        if not fixed or time.monotonic() - started > TIME_S:
+            break
+    alone = len(fixed) == len(first)
     return [
         f"input {number} is the same whenever it is drawn"
-        for number, tensor in enumerate(first)
-        if tensor.numel() > 1 and all(torch.equal(tensor, other[number]) for other in others)
+        for number in fixed
+        if alone or first[number].numel() > 1
     ]
 
 

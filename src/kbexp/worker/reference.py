@@ -58,6 +58,11 @@ class Problem:
     more: Callable[[], list[torch.Tensor]] | None = None
     draw_s: float = 0.0
 
+    def draw(self) -> list[torch.Tensor]:
+        """Return further inputs of the task's generator."""
+        assert self.more is not None
+        return self.more()
+
     def outputs(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         """Call the reference on inputs, which it may overwrite, as a later call may its outputs."""
         import torch
@@ -144,11 +149,15 @@ class Reference:
         Raises `BadTask` where anything in it fails.
         """
         try:
-            problem = self.problem(itertools.repeat(seed), 1)
+            problem = self.problem(itertools.count(seed), 1)
             layout = layout_of(problem.trials[0])
-            draws = [problem.trials[0].inputs, self.inputs(seed + 1)[1]]
+            draws = [problem.trials[0].inputs, problem.draw()]
             found = examine(problem, layout, draws[1], apart(problem, draws, promises(draws)))
-            faults = (*found.faults, *fixed_inputs(draws), *idle_parameters(problem, found.shares))
+            faults = (
+                *found.faults,
+                *fixed_inputs(problem),
+                *idle_parameters(problem, found.shares),
+            )
             return replace(found, faults=faults)
         except BaseException as error:  # a task may raise anything
             raise BadTask(f"The task's reference does not run: {_short(error)}.") from error

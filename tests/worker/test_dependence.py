@@ -91,10 +91,46 @@ NOTHING_GOES_IN = BRANCH.replace("return [torch.randn(64, 32){inputs}]", "return
         ("torch.randint(1, 3, ())", ""),
     ],
 )
-def test_a_task_of_which_no_input_changes_is_named(
-    tmp_path: Path, inputs: str, fault: str
-) -> None:
+def test_a_task_of_which_no_input_changes_is_named(tmp_path: Path, inputs: str, fault: str) -> None:
     source = NOTHING_GOES_IN.replace("{inputs}", inputs).replace("{arguments}", "")
     source = source.replace("{answer}", "torch.tanh(self.up.weight * x)").replace("{more}", "")
     found = Reference(source.replace("{share}", "1.0"), "cpu", str(tmp_path)).try_out(3).faults
     assert found == ((fault,) if fault else ())
+
+
+MEAN = "0.5 * torch.nn.functional.mse_loss({}, {})"
+
+
+@pytest.mark.parametrize(
+    ("answer", "inputs", "fault"),
+    [
+        # Of channels that are normalized and averaged the shift is left.
+        (
+            "torch.nn.functional.instance_norm(x[None], bias=torch.arange(64.0)).mean(2)",
+            "",
+            "input 0",
+        ),
+        (f"({SUM}) + 1e-7 * y", ", torch.randn(64, 32)", "input 1"),
+        (f"({SUM}).softmax(-1) + 0 * y", ", torch.randn(64, 1)", "input 1"),
+        (f"torch.where(y < 9, {SUM}, 0)", ", torch.randint(9, (64, 32))", "input 1"),
+        (f"torch.where(y < 8, {SUM}, 0)", ", torch.randint(9, (64, 32))", ""),
+        (f"({SUM}) * y", ", torch.randint(2, ())", ""),
+        # Places in one another are exchanged together.
+        (f"({SUM})[z[y.argsort()]]", ", torch.randperm(64), torch.arange(64)", ""),
+        (f"({SUM}) + 0 * (y + z)", ", torch.randperm(32), torch.randperm(32)", "input 1, input 2"),
+        # The same by chance now and then, as is a mean over so many elements.
+        (f"({SUM}).argmax() * (y > 0)", ", torch.randn(64, 32)", ""),
+        (MEAN.format(SUM, "y"), ", torch.randn(64, 32)", ""),
+        # Which other draws hardly change is found out on variants.
+        (f"({SUM}) + 0.02 * y.square().mean()", ", torch.randn(1024, 1024)", ""),
+        # A switch that nobody turns is as it is.
+        (f"({SUM}) + 1e-9 * y", ", torch.tensor(3.0)", ""),
+    ],
+)
+def test_an_input_that_the_answers_do_not_depend_on_is_named(
+    tmp_path: Path, answer: str, inputs: str, fault: str
+) -> None:
+    arguments = ", y, z" if "z" in answer else ", y" if inputs else ""
+    found = faults(tmp_path, arguments=arguments, answer=answer, inputs=inputs)
+    said = [text for text in found if "depend on input" in text]
+    assert said == ([f"the answers do not depend on {fault}"] if fault else [])

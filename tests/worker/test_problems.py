@@ -26,13 +26,12 @@ def get_init_inputs():
     return []
 """
 
-RUNS_OUT = """
-left = [4]
+FAILS = """
+import os
 
 def get_inputs():
-    left[0] -= 1
-    if left[0] < 0:
-        raise RuntimeError("no inputs are left")
+    if "KBEXP_NO_INPUTS" in os.environ:
+        raise {}("no inputs are left")
     return [torch.randn(64, 64)]
 """
 
@@ -65,9 +64,10 @@ def test_other_settings_get_a_problem_of_their_own(tmp_path: Path) -> None:
     assert len(problem.trials) + len(problem.varied) == 5
 
 
-def test_what_fails_meanwhile_is_raised(tmp_path: Path) -> None:
-    made = ahead(TASK + RUNS_OUT, tmp_path)
+def test_what_fails_meanwhile_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = ahead(TASK + FAILS.format("RuntimeError"), tmp_path)
     made.take(1)
+    monkeypatch.setenv("KBEXP_NO_INPUTS", "1")
     with pytest.raises(RuntimeError, match="no inputs are left"), made.meanwhile():
         pass
 

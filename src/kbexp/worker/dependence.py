@@ -7,16 +7,19 @@ kernel that leaves such work out is right on all that it is given, and looks fas
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from kbexp.worker.effortless import passes
+from kbexp.worker.effortless import CONSTANT, ZEROS, passes
+from kbexp.worker.variants import vary
 
 if TYPE_CHECKING:
     import torch
 
+    from kbexp.worker.examination import Examination
     from kbexp.worker.reference import Problem
 
 TIME_S = 2.0
@@ -27,6 +30,11 @@ MOST_NAMED = 3
 
 MOST_DRAWS = 12
 """Further sets of inputs that are drawn before what was the same in all of them counts as such."""
+
+FEWEST_DRAWS = 2
+FEW_ANSWERS = 64
+"""Further sets that do where the answers have at least so many elements, which by chance do not all
+pass for others; a mean over many elements may."""
 
 ANY_ORDER = frozenset(
     {"sort.default", "topk.default", "kthvalue.default", "median.dim", "nanmedian.dim",
@@ -70,6 +78,84 @@ def fixed_inputs(problem: Problem) -> list[str]:
         for number in fixed
         if alone or first[number].numel() > 1
     ]
+
+
+def idle_inputs(problem: Problem, found: Examination) -> list[str]:
+    """Return which inputs the answers do not depend on, in short words.
+
+    Each that differs from draw to draw is exchanged for another draw's and, as kernels are tried on
+    those too, for its variants. Where all of the answers still pass, it is idle. Whole numbers are
+    exchanged together: they may be places that fit one another. Where zeros or a constant pass, all
+    is said.
+    """
+    if {ZEROS, CONSTANT}.intersection(found.faults):
+        return []
+    inputs, until = problem.trials[0].inputs, time.monotonic() + TIME_S
+    few = sum(answer.numel() for answer in problem.trials[0].expected) < FEW_ANSWERS
+    further = (MOST_DRAWS if few else FEWEST_DRAWS) - 1
+    first = problem.draw() if inputs else []
+    places = [number for number, tensor in enumerate(inputs) if _is_whole(tensor)]
+    groups = [[number] for number in range(len(inputs)) if number not in places]
+    idle: set[int] = set()
+    for group in [*groups, places]:
+        draws = itertools.chain([first], (problem.draw() for _ in range(further)))
+        idle |= _idle(problem, _others(problem, group, draws, found), found.shares, until)
+    if not idle:
+        return []
+    names = ", ".join(f"input {number}" for number in sorted(idle))
+    return [f"the answers do not depend on {names}"]
+
+
+def _is_whole(tensor: torch.Tensor) -> bool:
+    import torch
+
+    wide = tensor.is_floating_point() or tensor.is_complex()
+    return not wide and tensor.dtype != torch.bool
+
+
+def _others(
+    problem: Problem,
+    group: Sequence[int],
+    draws: Iterable[Sequence[torch.Tensor]],
+    found: Examination,
+) -> Iterator[dict[int, torch.Tensor]]:
+    """Yield what inputs may be exchanged for; nothing where they are the same in all draws."""
+    import torch
+
+    own = problem.trials[0].inputs
+    differs = False
+    for draw in draws if group else ():
+        changed = {number: draw[number] for number in group}
+        changed = {n: tensor for n, tensor in changed.items() if not torch.equal(tensor, own[n])}
+        if changed:
+            differs = True
+            yield changed
+    for kind in found.kinds if differs else ():
+        varied = vary(kind, own, found.promised) or own
+        changed = {n: varied[n] for n in group if varied[n] is not own[n]}
+        if changed:
+            yield changed
+
+
+def _idle(
+    problem: Problem,
+    others: Iterable[dict[int, torch.Tensor]],
+    shares: Sequence[float | None],
+    until: float,
+) -> set[int]:
+    """Return which inputs were exchanged, if the answers pass with each of `others`."""
+    trial = problem.trials[0]
+    tried: set[int] = set()
+    try:
+        for other in others:
+            tensors = [other.get(number, tensor) for number, tensor in enumerate(trial.inputs)]
+            answers = problem.answers([tensor.clone() for tensor in tensors])
+            tried |= other.keys()
+            if time.monotonic() > until or not passes(answers, trial.expected, shares):
+                return set()
+    except Exception:  # such as inputs that do not belong together, or too little memory
+        return set()
+    return tried
 
 
 def idle_parameters(problem: Problem, shares: Sequence[float | None]) -> list[str]:

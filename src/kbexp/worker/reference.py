@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from kbexp.worker.arena import Layout, leaf_of
-from kbexp.worker.dependence import fixed_inputs, idle_parameters
+from kbexp.worker.dependence import fixed_inputs, idle_inputs, idle_parameters
 from kbexp.worker.examination import Examination, examine
 from kbexp.worker.hints import hint
 from kbexp.worker.promises import apart, promises
@@ -156,6 +156,7 @@ class Reference:
             faults = (
                 *found.faults,
                 *fixed_inputs(problem),
+                *idle_inputs(problem, found),
                 *idle_parameters(problem, found.shares),
             )
             return replace(found, faults=faults)

@@ -10,7 +10,7 @@ import pytest
 from kbexp.worker import conditions
 from kbexp.worker.conditions import (
     Conditions,
-    PowerMeter,
+    EnergyMeter,
     gpu_warnings,
     processor_state,
     processor_ticks,
@@ -54,10 +54,10 @@ def test_this_machine() -> None:
     found = watched.end()
     assert float(found["load_average"]) >= 0
     assert 0 <= float(found["steal_share"]) <= 1
-    assert watched.figures(1.0) == {}
+    assert watched.figures() == {}
     meter = watched.meter(10.0)
     assert not meter.more()
-    assert watched.figures(1.0) == {}
+    assert watched.figures() == {}
 
 
 def test_other_programs_on_a_cpu_are_warned_of() -> None:
@@ -118,28 +118,55 @@ def test_clocks_are_those_of_the_processors_that_are_ours(monkeypatch: pytest.Mo
 
 
 class Counter:
-    """An energy counter that moves a step every tenth of a second, at a steady power."""
+    """An energy counter that moves a step every tenth of a second, and a clock."""
 
-    def __init__(self, power_w: float) -> None:
-        self.power_w = power_w
-        self.now = 0.0
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.spent_j = 1000.0
+        self._shown = (0, self.spent_j)
 
     def energy_j(self) -> float:
-        return 1000 + self.power_w * int(self.now * 10 + 1e-9) / 10
+        return self._shown[1]
+
+    def spend(self, power_w: float, taken_s: float) -> None:
+        for _ in range(round(taken_s * 1000)):
+            self.now_s += 0.001
+            self.spent_j += power_w * 0.001
+            if int(self.now_s * 10 + 1e-6) > self._shown[0]:
+                self._shown = int(self.now_s * 10 + 1e-6), self.spent_j
 
 
-def test_power_is_that_between_the_steps_of_the_counter(monkeypatch: pytest.MonkeyPatch) -> None:
-    counter = Counter(400.0)
-    monkeypatch.setattr("time.monotonic", lambda: counter.now)
-    meter = PowerMeter(counter, 1.0)  # type: ignore[arg-type]
-    looks = 0
+def metered(
+    monkeypatch: pytest.MonkeyPatch, calls: int, pause_s: float, wanted_s: float = 2.0
+) -> dict[str, float]:
+    """Meter blocks of so many calls of 1 ms at 400 W, with a pause at 100 W after each block."""
+    counter = Counter()
+    monkeypatch.setattr("time.monotonic", lambda: counter.now_s)
+    meter = EnergyMeter(counter, wanted_s)  # type: ignore[arg-type]
     while meter.more():
-        meter.look()
-        counter.now += 0.007
-        looks += 1
-        if looks == 20:
-            assert meter.power_w() is None
-    assert meter.power_w() == pytest.approx(400.0, rel=0.02)
+        counter.spend(400.0, calls * 0.001)
+        counter.spend(100.0, pause_s)
+        meter.look(calls)
+    return meter.figures()
+
+
+def test_energy_is_that_between_the_steps_of_the_counter_over_the_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = metered(monkeypatch, 7, 0.0)
+    assert found["power_w"] == pytest.approx(400.0, rel=0.02)
+    assert found["energy_j"] == pytest.approx(0.4, rel=0.02)
+    # Between the first step and the last lie too few tenths of a second.
+    assert metered(monkeypatch, 7, 0.0, wanted_s=0.2) == {}
+    assert metered(monkeypatch, 0, 0.007) == {}
+
+
+def test_whoever_sleeps_between_calls_lowers_the_power_and_not_the_energy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    awake, asleep = metered(monkeypatch, 7, 0.0), metered(monkeypatch, 7, 0.021)
+    assert asleep["power_w"] < 0.5 * awake["power_w"]
+    assert asleep["energy_j"] == pytest.approx(awake["energy_j"] + 100 * 0.021 / 7, rel=0.05)
 
 
 def test_a_counter_that_falls_silent_is_not_waited_for() -> None:
@@ -147,11 +174,11 @@ def test_a_counter_that_falls_silent_is_not_waited_for() -> None:
         def energy_j(self) -> None:
             return None
 
-    meter = PowerMeter(Silent(), 1000.0)  # type: ignore[arg-type]
+    meter = EnergyMeter(Silent(), 1000.0)  # type: ignore[arg-type]
     assert meter.more()
-    meter.look()
+    meter.look(1)
     assert not meter.more()
-    assert meter.power_w() is None
+    assert meter.figures() == {}
 
 
 def test_the_state_that_both_sides_start_from() -> None:

@@ -35,7 +35,7 @@ FEWEST_STEAL_TICKS = 5
 """Fewer ticks (hundredths of a second) of steal are too coarse a figure to warn of."""
 
 SHORTEST_ENERGY_S = 0.25
-"""Power over less is not given: the counter's steps are a tenth of a second, and when it made one
+"""Energy over less is not given: the counter's steps are a tenth of a second, and when it made one
 is known to within a block."""
 
 _CPU = "/sys/devices/system/cpu"
@@ -51,40 +51,55 @@ class Look:
     gpu: nvml.Reading | None
 
 
-class PowerMeter:
-    """Mean power from a device's energy counter; without a device it wants nothing.
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """When the counter had moved: seconds, joules, and the calls made until then."""
 
-    The counter moves in steps, a tenth of a second apart on an H100. So the power is that between
-    the first step that was seen and the last one.
+    s: float
+    j: float
+    calls: int
+
+
+class EnergyMeter:
+    """Energy of calls from a device's counter; without a device it wants nothing.
+
+    The counter moves in steps, a tenth of a second apart on an H100. So what counts is the energy
+    between the first step that was seen and the last one, and the calls made between these. No
+    clock of the kernel's is in it, and all that the device spends is: to wait in between costs
+    what an idle device draws and gains nothing.
     """
 
     def __init__(self, gpu: nvml.Device | None, wanted_s: float) -> None:
         self._gpu = gpu
         self._until = time.monotonic() + wanted_s
         self._seen_j: float | None = None
-        self._steps: list[tuple[float, float]] = []  # The first and the last: seconds, joules.
+        self._calls = 0
+        self._steps: list[_Step] = []  # The first and the last.
 
     def more(self) -> bool:
         """True while there is something to wait for."""
         return self._gpu is not None and time.monotonic() < self._until
 
-    def look(self) -> None:
-        """Look at the counter; to be called more often than it moves."""
+    def look(self, calls: int) -> None:
+        """Look at the counter after so many more calls; to be called more often than it moves."""
+        self._calls += calls
         energy_j = self._gpu.energy_j() if self._gpu is not None else None
         if energy_j is None:
             self._gpu = None
             return
         if self._seen_j is not None and energy_j != self._seen_j:
-            self._steps[1:] = [(time.monotonic(), energy_j)]
+            self._steps[1:] = [_Step(time.monotonic(), energy_j, self._calls)]
         self._seen_j = energy_j
 
-    def power_w(self) -> float | None:
-        """Return the mean power, None where too little was seen of it."""
+    def figures(self) -> dict[str, float]:
+        """Return `energy_j` of one call and `power_w`, the mean; nothing where little was seen."""
         if len(self._steps) < 2:
-            return None
-        (first_s, first_j), (last_s, last_j) = self._steps
-        enough = last_s - first_s >= SHORTEST_ENERGY_S and last_j > first_j
-        return (last_j - first_j) / (last_s - first_s) if enough else None
+            return {}
+        first, last = self._steps
+        taken_s, spent_j, calls = last.s - first.s, last.j - first.j, last.calls - first.calls
+        if taken_s < SHORTEST_ENERGY_S or spent_j <= 0 or calls <= 0:
+            return {}
+        return {"power_w": spent_j / taken_s, "energy_j": spent_j / calls}
 
 
 class Conditions:
@@ -95,7 +110,7 @@ class Conditions:
         self._gpu = None if device == "cpu" else gpu_of(device)
         self._before: Look | None = None
         self._grown_bytes: int | None = None
-        self._meter: PowerMeter | None = None
+        self._meter: EnergyMeter | None = None
 
     @contextlib.contextmanager
     def growth(self) -> Iterator[None]:
@@ -110,25 +125,20 @@ class Conditions:
         """Timing begins."""
         self._before = self._look()
 
-    def meter(self, wanted_s: float) -> PowerMeter:
+    def meter(self, wanted_s: float) -> EnergyMeter:
         """Return a meter for so many seconds of the kernel alone, to be kept for `figures`."""
-        self._meter = PowerMeter(self._gpu, wanted_s)
+        self._meter = EnergyMeter(self._gpu, wanted_s)
         return self._meter
 
-    def figures(self, time_ms: float) -> dict[str, float]:
-        """Return what was measured, for a kernel that takes `time_ms`.
+    def figures(self) -> dict[str, float]:
+        """Return what was measured: `peak_device_bytes`, `power_w` and `energy_j`.
 
-        `peak_device_bytes`; `power_w`, the mean over the kernel's calls with what lies between
-        them, and `energy_j`, that power over one call's time.
+        The last two are of the kernel's calls with what lies between them.
         """
         found = {}
         if self._grown_bytes is not None:
             found["peak_device_bytes"] = float(self._grown_bytes)
-        power_w = self._meter.power_w() if self._meter is not None else None
-        if power_w is not None:
-            found["power_w"] = power_w
-            found["energy_j"] = power_w * time_ms / 1e3
-        return found
+        return found if self._meter is None else found | self._meter.figures()
 
     def end(self, contended: bool = False) -> dict[str, str]:
         """Timing is over: return what is to be known of it, `warning` among it where one is due.

@@ -193,7 +193,7 @@ class Judgement:
                 "checked": self._caller.checked,
                 "unreported_ms": agreement.unreported.value,
                 **(bare.figures() if bare is not None else {}),
-                **self._conditions.figures(figures.time_ms.value),
+                **self._conditions.figures(),
             },
             conditions=conditions,
             profile=profile,
@@ -282,14 +282,15 @@ class Judgement:
     def _measure_energy(self, calls: int) -> None:
         """Call the kernel alone for as long as the settings want its energy measured.
 
-        With one flush before a call: the power of four would be mostly theirs.
+        Without flushes: they would take more than many a call, and the kernel's process, which
+        makes them, could leave them out.
         """
-        flushes, self._caller.flushes = self._caller.flushes, 1
+        flushes, self._caller.flushes = self._caller.flushes, 0
         meter = self._conditions.meter(self._settings.energy_s)
         while meter.more():
             # Comparing leaves the device idle: seldom enough that most of the time is the kernel's.
             self._caller.block(self._kernel, calls, check=self._random.random() < CHECKED_SHARE)
-            meter.look()
+            meter.look(calls)
         self._caller.flushes = flushes
 
     def _too_little_checked(self, watch: Stopwatch) -> bool:

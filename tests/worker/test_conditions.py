@@ -11,6 +11,7 @@ from kbexp.worker import conditions
 from kbexp.worker.conditions import (
     Conditions,
     EnergyMeter,
+    Growth,
     gpu_warnings,
     processor_state,
     processor_ticks,
@@ -48,7 +49,7 @@ def test_a_clock_that_rose_is_said_too() -> None:
 def test_this_machine() -> None:
     watched = Conditions("cpu")
     assert watched.end() == {}
-    with watched.growth():
+    with watched.growth(Growth.calls):
         pass
     watched.begin()
     found = watched.end()

@@ -15,6 +15,15 @@ from kbexp.worker.worker import Worker
 pytestmark = pytest.mark.gpu
 
 
+HOARD = """
+
+class ModelNew(Model):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.hoard = torch.empty(2**30, dtype=torch.uint8, device="cuda")
+"""
+
+
 @pytest.fixture(scope="module")
 def verdicts() -> dict[str, Verdict]:
     """References judged against themselves, with energy."""
@@ -25,6 +34,8 @@ def verdicts() -> dict[str, Verdict]:
         task = load(TaskConfig(name=name), SizeClass.gpu)
         kernel = Kernel(task.source.replace("class Model(", "class ModelNew("))
         found[name] = worker.evaluate(task, kernel)
+        if name == "softmax":
+            found["hoard"] = worker.evaluate(task, Kernel(task.source + HOARD))
     worker.close()
     return found
 
@@ -43,6 +54,11 @@ def test_memory_grows_by_what_forward_allocates(verdicts: dict[str, Verdict]) ->
     metrics = verdicts["softmax"].metrics
     output_bytes = metrics["bytes"] / 2
     assert output_bytes <= metrics["peak_device_bytes"] < 4 * output_bytes
+
+
+def test_memory_that_the_constructor_reserves_counts(verdicts: dict[str, Verdict]) -> None:
+    taken = [verdicts[name].metrics["peak_device_bytes"] for name in ("softmax", "hoard")]
+    assert 0.9 * 2**30 <= taken[1] - taken[0] <= 1.1 * 2**30
 
 
 def test_energy_is_what_the_device_spends_on_a_call(verdicts: dict[str, Verdict]) -> None:

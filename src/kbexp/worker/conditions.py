@@ -8,6 +8,7 @@ before and after timing, and says so where they moved.
 from __future__ import annotations
 
 import contextlib
+import enum
 import functools
 import os
 import time
@@ -102,6 +103,14 @@ class EnergyMeter:
         return {"power_w": spent_j / taken_s, "energy_j": spent_j / calls}
 
 
+class Growth(enum.StrEnum):
+    """What a device's memory grew by: the two constructors, and the kernel's first calls."""
+
+    reference = "reference"
+    kernel = "kernel"
+    calls = "calls"
+
+
 class Conditions:
     """Looks before and after, and at memory and energy in between; for one evaluation."""
 
@@ -109,17 +118,28 @@ class Conditions:
         self._device = device
         self._gpu = None if device == "cpu" else gpu_of(device)
         self._before: Look | None = None
-        self._grown_bytes: int | None = None
+        self._grown_bytes: dict[Growth, int] = {}
         self._meter: EnergyMeter | None = None
 
     @contextlib.contextmanager
-    def growth(self) -> Iterator[None]:
-        """Surround the kernel's first calls: what the device's memory grows by is the kernel's."""
+    def growth(self, of: Growth) -> Iterator[None]:
+        """Surround what one side alone does: what the device's memory grows by is taken by it."""
         before = held_by_others(self._device)
         yield
         after = held_by_others(self._device)
         if before is not None and after is not None:
-            self._grown_bytes = max(0, after - before)
+            self._grown_bytes[of] = max(0, after - before)
+
+    def _kernel_bytes(self) -> float | None:
+        """Return what the kernel took; None where that is not known.
+
+        Of its constructor, what the reference's took too is not the kernel's: its weights.
+        """
+        grown = self._grown_bytes
+        if len(grown) < len(Growth):
+            return None
+        more = max(0, grown[Growth.kernel] - grown[Growth.reference])
+        return float(grown[Growth.calls] + more)
 
     def begin(self) -> None:
         """Timing begins."""
@@ -136,8 +156,9 @@ class Conditions:
         The last two are of the kernel's calls with what lies between them.
         """
         found = {}
-        if self._grown_bytes is not None:
-            found["peak_device_bytes"] = float(self._grown_bytes)
+        kernel_bytes = self._kernel_bytes()
+        if kernel_bytes is not None:
+            found["peak_device_bytes"] = kernel_bytes
         return found if self._meter is None else found | self._meter.figures()
 
     def end(self, contended: bool = False) -> dict[str, str]:

@@ -15,7 +15,7 @@ from kbexp.worker.alone import beside_nothing
 from kbexp.worker.bare import Bare, compare_bare
 from kbexp.worker.calling import CHECKED_SHARE, Caller
 from kbexp.worker.clocks import Agreement, Clock, compare_clocks
-from kbexp.worker.conditions import Conditions
+from kbexp.worker.conditions import Conditions, Growth
 from kbexp.worker.examination import Examination
 from kbexp.worker.flush import flush_time_ms
 from kbexp.worker.loading import Loading
@@ -76,7 +76,15 @@ class Judgement:
         sides = self._kernel, self._baseline
         self._caller = Caller(*sides, problem, examined, self._lending, device, self._random)
         self._loading = Loading(
-            *sides, self._caller, problem, examined.layout, lending, settings, device, self._random
+            *sides,
+            self._caller,
+            problem,
+            examined.layout,
+            lending,
+            settings,
+            device,
+            self._conditions,
+            self._random,
         )
 
     def close(self) -> None:
@@ -99,7 +107,7 @@ class Judgement:
         try:
             with meanwhile():
                 self._loading.load(kernel, task)
-                with self._conditions.growth():
+                with self._conditions.growth(Growth.calls):
                     kernel_ns = self._check_correctness()
             timing_started = time.monotonic()
             outcome = self._time(kernel_ns)

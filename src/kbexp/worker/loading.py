@@ -9,6 +9,7 @@ from kbexp.config import EvaluatorConfig
 from kbexp.verdict import Phase
 from kbexp.worker.arena import Layout
 from kbexp.worker.calling import Caller
+from kbexp.worker.conditions import Conditions, Growth
 from kbexp.worker.flush import FLUSH_BYTES
 from kbexp.worker.memory import Lending, slots_for
 from kbexp.worker.reference import Problem
@@ -19,7 +20,10 @@ from kbexp.worker.side import Side
 
 @dataclass(slots=True)
 class Loading:
-    """Tells two fresh runners, treated alike, what to begin with; both are held in the end."""
+    """Tells two fresh runners, treated alike, what to begin with; both are held in the end.
+
+    `conditions` looks at how much of a device's memory either takes.
+    """
 
     kernel: Side
     baseline: Side
@@ -29,6 +33,7 @@ class Loading:
     lending: Lending
     settings: EvaluatorConfig
     device: str
+    conditions: Conditions
     chance: random.Random
 
     def load(self, kernel: str, task: str) -> None:
@@ -47,11 +52,13 @@ class Loading:
             for side in (self.baseline, self.kernel):
                 side.expect(Kind.READY)
         else:
-            self._construct(self.baseline, kernel, task)
-            self.baseline.expect(Kind.READY)
+            with self.conditions.growth(Growth.reference):
+                self._construct(self.baseline, kernel, task)
+                self.baseline.expect(Kind.READY)
             self.caller.block(self.baseline, 1, check=False)
-            self._construct(self.kernel, kernel, task)
-            self.kernel.expect(Kind.READY)
+            with self.conditions.growth(Growth.kernel):
+                self._construct(self.kernel, kernel, task)
+                self.kernel.expect(Kind.READY)
         self.baseline.hold()
         self.kernel.hold()
 

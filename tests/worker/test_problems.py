@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from kbexp.worker import memory
+from kbexp.worker.memory import trial_room
 from kbexp.worker.problems import Ahead, new_seed, varied_trial
 from kbexp.worker.reference import BadTask, Reference
 
@@ -38,7 +40,7 @@ def get_inputs():
 
 def ahead(source: str, folder: Path) -> Ahead:
     reference = Reference(source, "cpu", str(folder))
-    return Ahead(reference, reference.try_out(new_seed()), "cpu")
+    return Ahead(reference, reference.try_out(new_seed()), "cpu", trial_room("cpu"))
 
 
 def test_every_problem_is_new_whether_made_meanwhile_or_on_demand(tmp_path: Path) -> None:
@@ -62,6 +64,27 @@ def test_other_settings_get_a_problem_of_their_own(tmp_path: Path) -> None:
     made.make(1)
     problem = made.take(4)
     assert len(problem.trials) + len(problem.varied) == 5
+
+
+def test_memory_that_goes_later_leaves_no_fewer_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = ahead(TASK, tmp_path)
+    monkeypatch.setattr(memory, "HOST_BYTES_HELD", 1)
+    problem = made.take(4)
+    assert len(problem.trials) + len(problem.varied) == 5
+
+
+def test_a_problem_for_which_there_is_no_memory_yet_is_made_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = ahead(TASK + FAILS.format("torch.OutOfMemoryError"), tmp_path)
+    monkeypatch.setenv("KBEXP_NO_INPUTS", "1")
+    made.try_make(3)
+    with pytest.raises(torch.OutOfMemoryError):
+        made.take(3)
+    monkeypatch.delenv("KBEXP_NO_INPUTS")
+    assert len(made.take(3).trials) == 2
 
 
 def test_what_fails_meanwhile_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from kbexp.worker import wire
 from kbexp.worker.gauge import gauge
 from kbexp.worker.judgement import Judgement
 from kbexp.worker.machine import environment, global_state
-from kbexp.worker.memory import Lending
+from kbexp.worker.memory import Lending, trial_room
 from kbexp.worker.problems import Ahead, new_problem, new_seed
 from kbexp.worker.reference import BadTask, Reference
 from kbexp.worker.work import reference_work
@@ -37,9 +37,10 @@ def main(order: dict[str, Any], fds: list[int]) -> None:
         found["task_faults"] = "; ".join(examined.faults)
     wire.send(channel, {"loaded": True, "environment": found})
     device, trials = order["device"], order["trials"]
-    ahead = Ahead(reference, examined, device)
+    room = trial_room(device)
+    ahead = Ahead(reference, examined, device, room)
     ahead.make(trials)
-    work = reference_work(reference, new_problem(reference, examined, device, 1))
+    work = reference_work(reference, new_problem(reference, examined, room, 1))
     lending = Lending(device)
     while True:
         try:
@@ -55,4 +56,4 @@ def main(order: dict[str, Any], fds: list[int]) -> None:
         finally:
             judgement.close()
         wire.send(channel, outcome.on(work).to_record())
-        ahead.make(trials)
+        ahead.try_make(trials)  # The kernel's process may not have ended yet.

@@ -30,10 +30,22 @@ DRAWN_SHARE = 0.06
 """The share of a CUDA device's memory for inputs that are drawn while a kernel is timed."""
 
 
-def trials_for(layout: Layout, wanted: int, device: str) -> int:
-    """Return how many trials to hold: `wanted`, at least one, as fits."""
-    space = HOST_BYTES_HELD if device == "cpu" else _device_bytes(device)
-    return max(1, min(wanted, space // layout.slot_bytes))
+def trial_room(device: str) -> int:
+    """Return the bytes that the trials of one problem may take.
+
+    On a CUDA device it is to be asked while no kernel's process holds memory there.
+    """
+    if device == "cpu":
+        return HOST_BYTES_HELD
+    import torch
+
+    torch.cuda.empty_cache()  # What trying the task took is free.
+    return _device_bytes(device)
+
+
+def trials_for(layout: Layout, wanted: int, room: int) -> int:
+    """Return how many trials to hold in so many bytes: `wanted`, at least one, as fits."""
+    return max(1, min(wanted, room // layout.slot_bytes))
 
 
 def drawn_for(layout: Layout, wanted: int, device: str) -> int:

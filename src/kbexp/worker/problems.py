@@ -20,13 +20,13 @@ def new_seed() -> int:
     return secrets.randbelow(2**63)
 
 
-def new_problem(reference: Reference, examined: Examination, device: str, trials: int) -> Problem:
-    """Return a problem that nobody can foresee, with as many trials as memory allows.
+def new_problem(reference: Reference, examined: Examination, room: int, trials: int) -> Problem:
+    """Return a problem that nobody can foresee, with as many trials as fit into `room` bytes.
 
     Of `trials` and one more, two are of the task's own inputs, which timed calls need to draw
     from, and the others are varied. Nothing depends on a kernel, so that it can be made ahead.
     """
-    count = trials_for(examined.layout, max(1, trials) + 1, device)
+    count = trials_for(examined.layout, max(1, trials) + 1, room)
     problem = reference.problem(iter(new_seed, None), min(count, 2))
     chance = random.Random(new_seed())
     for _ in range(count - 2 if examined.kinds else 0):
@@ -37,12 +37,18 @@ def new_problem(reference: Reference, examined: Examination, device: str, trials
 
 
 class Ahead:
-    """Makes each problem before it is asked for: time in which the device would only wait."""
+    """Makes each problem before it is asked for: time in which the device would only wait.
 
-    def __init__(self, reference: Reference, examined: Examination, device: str) -> None:
+    All of them have the same `room`, however much of a device's memory is free at the time: a
+    kernel's process may not have ended yet, and what it holds is not to leave the next kernel with
+    fewer trials.
+    """
+
+    def __init__(self, reference: Reference, examined: Examination, device: str, room: int) -> None:
         self._reference = reference
         self._examined = examined
         self._device = device
+        self._room = room
         self._trials = 0
         self._made: Problem | None = None
         self._error: BaseException | None = None
@@ -51,8 +57,18 @@ class Ahead:
         """Have a problem of so many trials ready, unless one is."""
         if self._made is None or self._trials != trials:
             self._made = None  # Two at a time, the one in use and the next, are enough.
-            self._made = new_problem(self._reference, self._examined, self._device, trials)
+            self._made = new_problem(self._reference, self._examined, self._room, trials)
             self._trials = trials
+
+    def try_make(self, trials: int) -> None:
+        """The same, unless a device has too little memory now: `take` makes it then."""
+        import torch
+
+        try:
+            self.make(trials)
+        except torch.OutOfMemoryError:
+            if self._device != "cpu":
+                torch.cuda.empty_cache()
 
     def take(self, trials: int) -> Problem:
         """Return a problem that was not given out before."""

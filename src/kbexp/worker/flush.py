@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -15,14 +14,21 @@ FLUSH_BYTES = 256 * 2**20
 
 TIMES = 5
 
+FLUSH_TIMES = 100
+"""A device that has rested raises its clocks within so many flushes, some ten milliseconds."""
 
-@functools.cache
+
 def flush_time_ms(device: str) -> float:
-    """Return the least that writing `FLUSH_BYTES` takes on a CUDA device."""
+    """Return the least that writing `FLUSH_BYTES` takes on a CUDA device; 0 on a CPU.
+
+    To be asked while no kernel's process works there, which would make it longer.
+    """
+    if device == "cpu":
+        return 0.0
     import torch
 
     memory = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device=device)
-    return _least_ms(memory.zero_, device)
+    return _least_ms(memory.zero_, device, FLUSH_TIMES)
 
 
 def copy_time_ms(tensors: list[torch.Tensor]) -> float:
@@ -37,14 +43,14 @@ def copy_time_ms(tensors: list[torch.Tensor]) -> float:
         for target, tensor in zip(targets, tensors, strict=True):
             target.copy_(tensor)
 
-    return _least_ms(copy, str(tensors[0].device))
+    return _least_ms(copy, str(tensors[0].device), TIMES)
 
 
-def _least_ms(work: Callable[[], object], device: str) -> float:
+def _least_ms(work: Callable[[], object], device: str, times: int) -> float:
     import torch
 
     with torch.cuda.device(device):
-        marks = [torch.cuda.Event(enable_timing=True) for _ in range(TIMES + 1)]  # type: ignore[no-untyped-call]
+        marks = [torch.cuda.Event(enable_timing=True) for _ in range(times + 1)]  # type: ignore[no-untyped-call]
         work()
         for mark in marks[:-1]:
             mark.record()

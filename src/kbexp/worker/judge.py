@@ -7,6 +7,7 @@ from typing import Any
 
 from kbexp.config import EvaluatorConfig
 from kbexp.worker import wire
+from kbexp.worker.flush import flush_time_ms
 from kbexp.worker.gauge import gauge
 from kbexp.worker.judgement import Judgement
 from kbexp.worker.machine import environment, global_state
@@ -30,6 +31,7 @@ def main(order: dict[str, Any], fds: list[int]) -> None:
     except BadTask as error:
         wire.send(channel, {"bad_task": str(error)})
         return
+    flush_ms = flush_time_ms(order["device"])  # Before any kernel, which may leave work there.
     found = environment(order["device"]) | state
     if order["device"] == "cpu":
         found |= order["peaks"] or gauge()
@@ -50,7 +52,7 @@ def main(order: dict[str, Any], fds: list[int]) -> None:
         settings = EvaluatorConfig(**asked["settings"])
         trials = settings.correctness_trials
         problem = ahead.take(trials)
-        judgement = Judgement(problem, examined, settings, device, lending, lent)
+        judgement = Judgement(problem, examined, settings, device, lending, lent, flush_ms)
         try:
             outcome = judgement.outcome(asked["source"], order["source"], ahead.meanwhile)
         finally:

@@ -17,7 +17,6 @@ from kbexp.worker.calling import CHECKED_SHARE, Caller
 from kbexp.worker.clocks import Agreement, Clock, compare_clocks
 from kbexp.worker.conditions import Conditions, Growth
 from kbexp.worker.examination import Examination
-from kbexp.worker.flush import flush_time_ms
 from kbexp.worker.loading import Loading
 from kbexp.worker.memory import Lending
 from kbexp.worker.outcome import Outcome, Stop
@@ -51,7 +50,7 @@ class Judgement:
     """One evaluation, over the sockets of two fresh runners that are treated alike.
 
     `lent` are the descriptors of their channels and of their leashes, the kernel's first. Memory
-    for them comes from `lending`.
+    for them comes from `lending`. `flush_ms` is the least that a flush takes on a CUDA device.
     """
 
     def __init__(
@@ -62,6 +61,7 @@ class Judgement:
         device: str,
         lending: Lending,
         lent: list[int],
+        flush_ms: float,
     ) -> None:
         self._problem = problem
         self._examined = examined
@@ -72,6 +72,7 @@ class Judgement:
         self._baseline = Side("the reference", ends[1], ends[3], blamed=False)
         self._random = random.Random(new_seed())
         self._lending = lending
+        self._flush_ms = flush_ms
         self._conditions = Conditions(device)
         sides = self._kernel, self._baseline
         self._caller = Caller(*sides, problem, examined, self._lending, device, self._random)
@@ -335,9 +336,5 @@ class Judgement:
 
     def _compared(self, clocks: Clocks, stolen: float) -> Agreement:
         contended = self._caller.neighbours.contended()
-        return compare_clocks(*clocks, self._flush_ms(), contended, stolen)
-
-    def _flush_ms(self) -> float:
-        """Return the least that the flushes before a call take; 0 on a CPU."""
-        on_cpu = self._device == "cpu"
-        return 0.0 if on_cpu else self._caller.flushes * flush_time_ms(self._device)
+        flushes_ms = self._caller.flushes * self._flush_ms
+        return compare_clocks(*clocks, flushes_ms, contended, stolen)

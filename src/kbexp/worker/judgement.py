@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import socket
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from kbexp.worker.examination import Examination
 from kbexp.worker.loading import Loading
 from kbexp.worker.memory import Lending
 from kbexp.worker.outcome import Outcome, Stop
-from kbexp.worker.problems import new_seed, varied_trial
+from kbexp.worker.problems import secret_chance, varied_trial
 from kbexp.worker.profile import PROFILE_CALLS, PROFILE_LIMIT_S
 from kbexp.worker.reference import Problem
 from kbexp.worker.scrutiny import Scrutiny
@@ -70,7 +69,7 @@ class Judgement:
         ends = [socket.socket(fileno=fd) for fd in lent]
         self._kernel = Side("the kernel", ends[0], ends[2], blamed=True)
         self._baseline = Side("the reference", ends[1], ends[3], blamed=False)
-        self._random = random.Random(new_seed())
+        self._random = secret_chance()
         self._lending = lending
         self._flush_ms = flush_ms
         self._conditions = Conditions(device)

@@ -20,6 +20,15 @@ def new_seed() -> int:
     return secrets.randbelow(2**63)
 
 
+def secret_chance() -> random.Random:
+    """Return a source of numbers of which none can be worked out from others.
+
+    A kernel sees much of what is drawn, such as the slots that it is called on; from some hundred
+    numbers of Python's own generator all that follow can be computed.
+    """
+    return random.SystemRandom()
+
+
 def new_problem(reference: Reference, examined: Examination, room: int, trials: int) -> Problem:
     """Return a problem that nobody can foresee, with as many trials as fit into `room` bytes.
 
@@ -28,7 +37,7 @@ def new_problem(reference: Reference, examined: Examination, room: int, trials: 
     """
     count = trials_for(examined.layout, max(1, trials) + 1, room)
     problem = reference.problem(iter(new_seed, None), min(count, 2))
-    chance = random.Random(new_seed())
+    chance = secret_chance()
     for _ in range(count - 2 if examined.kinds else 0):
         trial = varied_trial(problem, chance.choice(examined.kinds), chance, examined.promised)
         if trial is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kbexp.worker.reference import Reference
+from kbexp.worker.reference import Problem, Reference
 
 BRANCH = """
 import torch
@@ -134,3 +134,13 @@ def test_an_input_that_the_answers_do_not_depend_on_is_named(
     found = faults(tmp_path, arguments=arguments, answer=answer, inputs=inputs)
     said = [text for text in found if "depend on input" in text]
     assert said == ([f"the answers do not depend on {fault}"] if fault else [])
+
+
+def test_inputs_of_a_sound_task_are_drawn_once_more_and_no_oftener(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    draw = Problem.draw
+    monkeypatch.setattr(Problem, "draw", lambda problem: drawn.append(1) or draw(problem))
+    assert faults(tmp_path, arguments=", y", answer=f"({SUM}) + y", inputs=", torch.rand(32)") == ()
+    assert len(drawn) == 1

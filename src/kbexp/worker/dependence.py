@@ -7,7 +7,6 @@ kernel that leaves such work out is right on all that it is given, and looks fas
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -54,8 +53,10 @@ def names_any_of_equals(problem: Problem) -> bool:
     return not ANY_ORDER.isdisjoint(_watched(problem)[1])
 
 
-def fixed_inputs(problem: Problem) -> list[str]:
+def fixed_inputs(problem: Problem, another: Sequence[torch.Tensor]) -> list[str]:
     """Return which inputs are the same whenever they are drawn, in short words.
+
+    `another` is another draw of the inputs.
 
     One of a single element, such as a flag, is named only where no other input changes: then a
     kernel may keep its first answer.
@@ -66,8 +67,7 @@ def fixed_inputs(problem: Problem) -> list[str]:
     if not first:
         return ["no tensor goes into forward, so that an answer can be kept"]
     fixed, started = list(range(len(first))), time.monotonic()
-    for _ in range(MOST_DRAWS):
-        drawn = problem.draw()
+    for drawn in _draws(problem, another, MOST_DRAWS):
         fixed = [number for number in fixed if torch.equal(first[number], drawn[number])]
         # Most differ at once; a flag or a label is the same by chance now and then.
         if not fixed or time.monotonic() - started > TIME_S:
@@ -80,25 +80,32 @@ def fixed_inputs(problem: Problem) -> list[str]:
     ]
 
 
-def idle_inputs(problem: Problem, found: Examination) -> list[str]:
+def _draws(
+    problem: Problem, another: Sequence[torch.Tensor], count: int
+) -> Iterator[Sequence[torch.Tensor]]:
+    """Yield so many draws of the inputs: one that there is, and new ones, which take time."""
+    yield another
+    for _ in range(count - 1):
+        yield problem.draw()
+
+
+def idle_inputs(problem: Problem, found: Examination, another: Sequence[torch.Tensor]) -> list[str]:
     """Return which inputs the answers do not depend on, in short words.
 
-    Each that differs from draw to draw is exchanged for another draw's and, as kernels are tried on
-    those too, for its variants. Where all of the answers still pass, it is idle. Whole numbers are
-    exchanged together: they may be places that fit one another. Where zeros or a constant pass, all
-    is said.
+    `another` is another draw of the inputs. Each that differs from draw to draw is exchanged for
+    that and, as kernels are tried on those too, for its variants. Where all of the answers still
+    pass, it is idle. Whole numbers are exchanged together: they may be places that fit one another.
+    Where zeros or a constant pass, all is said.
     """
     if {ZEROS, CONSTANT}.intersection(found.faults):
         return []
     inputs, until = problem.trials[0].inputs, time.monotonic() + TIME_S
     few = sum(answer.numel() for answer in problem.trials[0].expected) < FEW_ANSWERS
-    further = (MOST_DRAWS if few else FEWEST_DRAWS) - 1
-    first = problem.draw() if inputs else []
     places = [number for number, tensor in enumerate(inputs) if _is_whole(tensor)]
     groups = [[number] for number in range(len(inputs)) if number not in places]
     idle: set[int] = set()
     for group in [*groups, places]:
-        draws = itertools.chain([first], (problem.draw() for _ in range(further)))
+        draws = _draws(problem, another, MOST_DRAWS if few else FEWEST_DRAWS)
         idle |= _idle(problem, _others(problem, group, draws, found), found.shares, until)
     if not idle:
         return []

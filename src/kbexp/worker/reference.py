@@ -155,8 +155,8 @@ class Reference:
             found = examine(problem, layout, draws[1], apart(problem, draws, promises(draws)))
             faults = (
                 *found.faults,
-                *fixed_inputs(problem),
-                *idle_inputs(problem, found),
+                *fixed_inputs(problem, draws[1]),
+                *idle_inputs(problem, found, draws[1]),
                 *idle_parameters(problem, found.shares),
             )
             return replace(found, faults=faults)

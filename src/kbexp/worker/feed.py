@@ -147,7 +147,6 @@ class Feed:
         more: Callable[[], list[torch.Tensor]] | None = None,
         whole: tuple[bool, ...] = (),
     ) -> None:
-        import torch
 
         self.overwritten = False
         self.arena = arena
@@ -158,7 +157,6 @@ class Feed:
         self._unwritten: dict[int, Change] = {}
         self._unwritten_whole: set[int] = set()
         self._spoilt: dict[int, Change] = {}
-        self._generator = torch.Generator().manual_seed(chance.getrandbits(63))
         self._contents: dict[int, Content] = {}
 
     @functools.cached_property
@@ -305,7 +303,7 @@ class Feed:
             flat = tensor.view(-1)
             count = min(max(flat.numel() // CHANGED_SHARE, FEWEST_CHANGED), MOST_CHANGED)
             count = 0 if whole else min(count, flat.numel())
-            where = torch.randint(max(flat.numel(), 1), (count,), generator=self._generator)
+            where = self._places(flat.numel(), count)
             # A place that is drawn twice gets one and the same value. With one trial only, values
             # come from elsewhere in it, and then no place may be drawn twice.
             alone = len(self._trials) == 1
@@ -314,3 +312,11 @@ class Feed:
             places.append(where)
             values.append(flat[origin])
         return Change(places, values)
+
+    def _places(self, elements: int, count: int) -> torch.Tensor:
+        """Return so many places that nobody can work out, torch's own seeds having 32 bits."""
+        import numpy as np
+        import torch
+
+        drawn = np.frombuffer(self._random.randbytes(8 * count), np.uint64)
+        return torch.from_numpy((drawn % np.uint64(max(elements, 1))).astype(np.int64))

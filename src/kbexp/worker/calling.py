@@ -153,10 +153,12 @@ class Caller:
         side.hold()
 
     def copy_ms(self) -> float:
-        """Return the least that copying the outputs of one call takes, 0 where that is no device's.
+        """Return the least that copying the outputs of one call takes, in the memory that is lent.
 
-        Without CUDA IPC they lie in the host's memory.
+        0 where that is not the device's: without CUDA IPC outputs lie in the host's.
         """
+        if self._device != "cpu" and not self.on_device:
+            return 0.0
         return copy_time_ms(self._arena(self._kernel).outputs(0))
 
     def on_trials(self, trials: list[Trial]) -> Block:

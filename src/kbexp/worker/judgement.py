@@ -178,19 +178,22 @@ class Judgement:
         self._measure_energy(calls)
         again = self._device == "cpu" and watch.seems_faster() and self._uses_again()
         bare, profile = self._last_looks(watch, calls)
+        writing_ms = self._writing_ms(bare) if watch.seems_faster() else 0.0
         agreement = self._agreement(usual, stolen, bare)
         watch.charge(agreement.charged)
+        raised = watch.raise_to(writing_ms)
         if fresh.kernel_ms:
             other = self._agreement(renewed, stolen, bare)
             fresh.charge(other.charged)
+            raised_too = fresh.raise_to(writing_ms)
             if watch.seems_slower(fresh):
-                watch, agreement = fresh, other
+                watch, agreement, raised = fresh, other, raised_too
         watch.widen(stolen / 2)
         figures = watch.figures()
         outcome = Outcome(
             Status.CORRECT,
             Phase.TIMING,
-            self._remarks(agreement, bare, again),
+            self._remarks(agreement, bare, again) + (_written(writing_ms) if raised else ()),
             time_ms=figures.time_ms,
             reference_ms=figures.reference_ms,
             speedup=figures.speedup,
@@ -207,6 +210,17 @@ class Judgement:
             profile=profile,
         )
         return outcome if bare is None else beside_nothing(outcome, bare.reference_ms)
+
+    def _writing_ms(self, bare: Bare | None) -> float:
+        """Return what writing the outputs of a call takes at least, where that has to be done.
+
+        Half of a copy, which reads them, too. Outputs that are made only where they are asked for,
+        in the place of a copy, would else take no time at all. A reference may hand over parts of
+        its inputs, or few elements again and again; then a kernel may.
+        """
+        if self._examined.aliases or self._baseline.clock.strided:
+            return 0.0
+        return (self._caller.copy_ms() if bare is None else bare.copy_ms) / 2
 
     def _last_looks(
         self, watch: Stopwatch, calls: int
@@ -337,3 +351,10 @@ class Judgement:
         contended = self._caller.neighbours.contended()
         flushes_ms = self._caller.flushes * self._flush_ms
         return compare_clocks(*clocks, flushes_ms, contended, stolen)
+
+
+def _written(writing_ms: float) -> tuple[str, ...]:
+    return (
+        f"writing its outputs takes {writing_ms:.3g} ms a call at least on this device, which is "
+        "more than its process reports, and counts",
+    )

@@ -137,6 +137,12 @@ class Stopwatch:
         self.less_ms += charged.value - charged.low
         self.more_ms += charged.high - charged.value
 
+    def raise_to(self, least_ms: float) -> bool:
+        """Have no figure of the kernel be less than that; return whether its middle was."""
+        was_less = middle(np.array(self.kernel_ms), larger=True) < least_ms
+        self.kernel_ms = [max(figure, least_ms) for figure in self.kernel_ms]
+        return was_less
+
     def late(self, share: float = 1.0) -> bool:
         """True once measuring has taken this share of the time that the settings give it."""
         return time.monotonic() - self._started > share * self.settings.timing_s

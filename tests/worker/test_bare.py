@@ -21,7 +21,7 @@ from kbexp.worker.flush import copy_time_ms
 
 COPY_MS = 0.06
 
-LONE = Look(1, 1, Seen(0.0), Seen(0.0))
+LONE = Look(1, 1, Seen(0.0, 0.0), Seen(0.0, 0.0))
 """One that shows nothing."""
 
 
@@ -119,6 +119,21 @@ def test_work_on_many_calls_at_once_shows_where_a_call_is_made_alone(kind: str) 
     )
 
 
-def test_outputs_that_lie_in_the_hosts_memory_save_no_copy_on_a_device() -> None:
-    assert copy_time_ms([torch.zeros(3)]) == 0.0
-    assert copy_time_ms([]) == 0.0
+def test_a_reference_that_cannot_be_recorded_charges_no_kernel_its_host() -> None:
+    """The kernel takes 0.03 ms in a graph, and ten times as long one call after another."""
+    sides = Seen(0.5, 0.3, 0.04), Seen(0.5, 0.4)
+    look = Look(100, 100, *sides, Seen(0.02, 0.01))
+    assert look.bound_ms(0.3) == pytest.approx(0.03)
+    assert compare_bare(Agreement(0.03), Bare(look, LONE, 0.3)).charged.value == 0.0
+
+
+def test_what_can_be_had_later_many_at_a_time_but_not_alone_may_be_used_again() -> None:
+    seen = Seen(0.4, 0.4)
+    many = Look(25, 25, seen, seen)
+    assert not Bare(many, LONE, 0.3).uses_again
+    assert Bare(many, Look(1, 1, Seen(0.4), Seen(0.4)), 0.3).uses_again
+
+
+def test_what_a_copy_takes() -> None:
+    large, small = [torch.zeros(2**22)], [torch.zeros(3)]
+    assert copy_time_ms(large) > copy_time_ms(small) > copy_time_ms([]) == 0.0

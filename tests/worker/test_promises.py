@@ -29,6 +29,8 @@ PLAIN = {
 }
 WHOLE = {
     "offsets": "torch.randint(1, 9, (256,)).cumsum(0)",
+    "few_offsets": "torch.randint(1, 9, (5,)).cumsum(0)",
+    "few_places": "torch.randperm(16)",
     "edges": "torch.randn(256).sort().values",
     "descending": "torch.randn(4, 256).sort(dim=1, descending=True).values",
     "permutation": "torch.randperm(1024)",
@@ -68,7 +70,16 @@ def test_nothing_is_promised_of_independent_elements(name: str) -> None:
 def test_what_belongs_together_is_seen(name: str) -> None:
     (found,) = promises(drawn(WHOLE[name]))
     assert found.whole
-    assert found.ordered == (name in ("offsets", "edges", "descending") or "prefix" in name)
+    in_order = name.endswith("offsets") or name in ("edges", "descending") or "prefix" in name
+    assert found.ordered == in_order
+
+
+def test_a_mask_of_ones_fits_what_other_draws_promise() -> None:
+    ones, prefix = torch.ones(64, dtype=torch.bool), torch.arange(64) < 40
+    for draws in ([[ones], [prefix]], [[prefix], [ones]]):
+        assert promises(draws)[0].whole
+        assert promises(draws)[0].ordered
+    assert not promises([[ones], [ones]])[0].ordered
 
 
 def test_one_draw_of_two_is_no_promise() -> None:

@@ -14,6 +14,7 @@ from kbexp.worker.draws import Draws
 from kbexp.worker.in_turn import Block
 from kbexp.worker.outcome import Outcome, Stop
 from kbexp.worker.scrutiny import BARE_BLOCKS, FEWEST_LONE, MOST_LONE, Scrutiny
+from kbexp.worker.timing import FEWEST_CALLS
 
 
 class Device:
@@ -25,7 +26,7 @@ class Device:
     def __init__(self, **took: float | Outcome) -> None:
         self.flushes, self.looks = 4, 1
         self.can_renew = self.can_mix = self.on_device = True
-        self.draws = Draws(None, 0.0, Layout((), ()), "cpu")
+        self.draws = Draws(list, 1e-5, Layout((), ()), "cpu")
         self.took = took
         self.asked: list[str] = []
 
@@ -89,6 +90,13 @@ def test_short_calls_are_many_where_new_inputs_take_no_time(mixes: bool, calls: 
     many, lone = scrutiny(device, ms=0.03)._planned()
     assert (many.calls, many.later_calls) == (calls, calls)
     assert lone.times == MOST_LONE
+
+
+def test_inputs_that_take_long_to_draw_make_few_calls() -> None:
+    device = Device()
+    device.can_mix, device.draws = False, Draws(list, 0.2, Layout((), ()), "cpu")
+    many, lone = scrutiny(device, ms=0.03)._planned()
+    assert (many.calls, lone.times) == (FEWEST_CALLS, FEWEST_LONE)
 
 
 def test_long_calls_are_made_alone_less_often() -> None:

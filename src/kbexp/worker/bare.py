@@ -80,6 +80,9 @@ class Look:
 
     def bound_ms(self, reference_ms: float) -> float:
         """Return the most that a call of the kernel can take, where the reference takes that."""
+        kernel, nothing = self.kernel, self.nothing
+        if kernel.replayed_ms is not None and nothing is not None and nothing.kept_ms is not None:
+            return kernel.replayed_ms - nothing.kept_ms  # Only the reference cannot be recorded.
         return self._least_ms(self.kernel) - self._around_ms(reference_ms)
 
     def host_ms(self, reference_ms: float) -> float:
@@ -139,7 +142,7 @@ class Bare:
     @property
     def uses_again(self) -> bool:
         """True where outputs were not to be had later: whatever uses their memory again."""
-        return not self.many.asked_later
+        return not (self.many.asked_later and self.lone.asked_later)
 
     def doubt(self) -> str:
         """Return in words what that leaves open."""

@@ -136,7 +136,7 @@ class Caller:
         answers = self._answers if side is self._kernel else None
         slots = self._slots(side, calls)
         feed = self._feed(side)
-        draws = self.draws if calls == 1 else None  # There is no time for many.
+        draws = self.draws if calls == 1 or self.draws.quick(calls * times) else None
         return Kept(
             side, slots, feed, self._lending, self._random, answers, graph, times, draws
         ).call_ms()
@@ -343,5 +343,6 @@ class Caller:
                 self._random,
                 problem.more,
                 tuple(promise.whole for promise in self._examined.promised),
+                problem.draw_s,
             )
         return self._feeds[side]

@@ -31,6 +31,9 @@ CHARGED_MS = {"cpu": 0.1, "cuda": 0.005}
 processes that are called over sockets differ by some hundredths of a millisecond a call. There, so
 much or the reported time itself: who reports next to nothing of a short call hides no whole one."""
 
+NOISE_MS = 0.02
+"""By so much two processes of one short kernel may differ for good."""
+
 REJECTED_SHARE = 0.5
 REJECTED_MS = 0.2
 """Unreported time above this share of the reported, and so much more, is a rejection. Half: a
@@ -195,7 +198,8 @@ def compare_clocks(
     else:
         hidden_ms = around_ms if kernel.strided or kernel.whole else around_ms + giving_ms
     rejected = hidden_ms > limit_ms and not contended and stolen < STOLEN_SHARE
-    least_ms = CHARGED_MS["cuda"] if flush_ms else min(CHARGED_MS["cpu"], reported_ms)
+    open_ms = min(CHARGED_MS["cpu"], max(reported_ms, NOISE_MS))
+    least_ms = CHARGED_MS["cuda"] if flush_ms else open_ms
     least_ms += stolen * reported_ms
     return Agreement(reported_ms, unreported, early or rejected, early, least_ms)
 

@@ -42,6 +42,9 @@ ANY_ORDER = frozenset(
 """Operators that may name any of several equal values, as torch's documentation says."""
 
 
+PROBABILITIES = frozenset({"binary_cross_entropy", "bernoulli", "bernoulli_", "multinomial"})
+
+
 def names_any_of_equals(problem: Problem) -> bool:
     """Return whether whole numbers among the answers may be places of any of several equal values.
 
@@ -51,6 +54,14 @@ def names_any_of_equals(problem: Problem) -> bool:
     if all(answer.is_floating_point() or answer.is_complex() for answer in answers):
         return False
     return not ANY_ORDER.isdisjoint(_watched(problem)[1])
+
+
+def wants_probabilities(problem: Problem) -> bool:
+    """Return whether the reference has an operator that takes nothing but what lies from 0 to 1.
+
+    On a CUDA device that raises nothing for other values, but ends a process's device for good.
+    """
+    return not PROBABILITIES.isdisjoint(_watched(problem)[1])
 
 
 def fixed_inputs(problem: Problem, another: Sequence[torch.Tensor]) -> list[str]:

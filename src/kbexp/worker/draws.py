@@ -20,6 +20,9 @@ BLOCK_S = 0.35
 """For the inputs of one pair of blocks, which both sides are given. A generator of normal numbers
 on a processor draws some 200 MB in that."""
 
+QUICK_S = 0.5
+"""For all calls of one kind that are made in a closer look."""
+
 
 class Draws:
     """Draws inputs with `more`; `layout` says how large they are.
@@ -45,6 +48,10 @@ class Draws:
             return 0
         fits = drawn_for(self._layout, wanted, self._device)
         return min(fits, int(BLOCK_S / max(self.each_s, 1e-6)))
+
+    def quick(self, calls: int) -> bool:
+        """Return whether inputs for so many calls in all are drawn in next to no time."""
+        return self._more is not None and self.each_s * calls <= QUICK_S
 
     def some(self, count: int) -> list[list[torch.Tensor]]:
         """Return so many sets of inputs that nobody has seen before; none if there is no time."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kbexp.worker.arena import Layout
-from kbexp.worker.dependence import names_any_of_equals
+from kbexp.worker.dependence import names_any_of_equals, wants_probabilities
 from kbexp.worker.effortless import effortless, passes
 from kbexp.worker.promises import Promise
 from kbexp.worker.tolerance import relative_error, tolerance_of
@@ -88,9 +88,11 @@ def examine(
         others = problem.answers([tensor.clone() for tensor in another])
     faults = effortless(trial.inputs, trial.expected, shares, others)
     lasting, aliases = _called_again(problem, shares)
-    ties = TIES if names_any_of_equals(problem) else frozenset()
+    left_out = set(TIES) if names_any_of_equals(problem) else set()
+    if any(tensor.is_cuda for tensor in trial.inputs) and wants_probabilities(problem):
+        left_out.add("negated")
     for kind in KINDS:
-        if kind in ties:
+        if kind in left_out:
             continue
         if time.monotonic() - started > TIME_S:
             break

@@ -41,6 +41,9 @@ in a hundred misses all of so many once in 170 calls, and has then to find the o
 LEAST_ANGLE = 0.2
 """In radians; no mixture is nearer to one of its two parts."""
 
+QUICK_S = 0.002
+"""What drawing new inputs may take for each call of the usual blocks."""
+
 MOST_CHANGES = 50
 """A slot is filled anew after so many changes, so that the list of them stays short."""
 
@@ -136,7 +139,8 @@ class Feed:
     its slot filled anew. What makes values new is written only by what `prepared` returns. Whoever
     finds the inputs of many calls could work on all of them together; and a held process runs no
     more, but what it has queued on a device does, while slot after slot is written. `arena` holds
-    the slots. `whole` says of which inputs no element is changed alone; () of none.
+    the slots. `whole` says of which inputs no element is changed alone; () of none. Drawing inputs
+    anew takes `draw_s`.
     """
 
     def __init__(
@@ -146,6 +150,7 @@ class Feed:
         chance: random.Random,
         more: Callable[[], list[torch.Tensor]] | None = None,
         whole: tuple[bool, ...] = (),
+        draw_s: float = 0.0,
     ) -> None:
 
         self.overwritten = False
@@ -154,6 +159,7 @@ class Feed:
         self._random = chance
         self._more = more
         self._whole = whole or (False,) * len(trials[0].inputs)
+        self._draw_s = draw_s
         self._unwritten: dict[int, Change] = {}
         self._unwritten_whole: set[int] = set()
         self._spoilt: dict[int, Change] = {}
@@ -163,6 +169,12 @@ class Feed:
     def _powers(self) -> tuple[int, ...]:
         # A look at every input, which most evaluations never need.
         return tuple(mixing_power(tensor) for tensor in self._trials[0].inputs)
+
+    @functools.cached_property
+    def _renews(self) -> bool:
+        """True where every call finds new inputs as a whole, there being nothing to change."""
+        quick = self.can_mix or (self._more is not None and self._draw_s < QUICK_S)
+        return bool(self._whole) and all(self._whole) and quick
 
     @property
     def can_renew(self) -> bool:
@@ -181,7 +193,7 @@ class Feed:
 
     def freshen(self, slot: int) -> None:
         """Give a slot values that it never held before, once they are written (`prepared`)."""
-        if self._whole and all(self._whole) and self.can_renew:
+        if self._renews:
             self.renew(slot)
             return
         content = self._contents.get(slot)

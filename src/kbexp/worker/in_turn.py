@@ -31,10 +31,10 @@ READ_BYTES = 2**18
 as they come. Smaller ones are there within some 0.05 ms, on the judge's clock; and a call of 0.03
 ms on two cores takes half as long again after its process was held."""
 
-HOLD_NS = 2_000_000
+HOLD_NS = 1_500_000
 """What holding a runner may take, before its output is copied or after: what it takes longer counts
-as a wait for the output. On two cores, honest ones were at rest within 0.2 to 1.4 ms, the reference
-as well as the kernel."""
+as a wait for the output. On two cores, honest ones were at rest within 0.1 to 0.9 ms, seldom 1.4,
+the reference as well as the kernel."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,7 +166,8 @@ class Judgement:
             # Clocks of their own: among many others, those of six pairs would not show.
             self._kernel.clock, self._baseline.clock = Clock(), Clock()
             anew = self._caller.draws.most(calls)
-            fewer = anew if anew >= FEWEST_CALLS else calls
+            few = calls if self._caller.can_mix else min(calls, FEWEST_CALLS)
+            fewer = anew if anew >= FEWEST_CALLS else few
             while self._renew_more(watch, fresh):
                 self._time_pair(fresh, fewer, check=True, renew=True)
         renewed = self._kernel.clock, self._baseline.clock

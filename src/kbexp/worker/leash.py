@@ -25,7 +25,11 @@ END = b"e"
 SIGNALS = {HOLD: signal.SIGSTOP, LET_GO: signal.SIGCONT, END: signal.SIGKILL}
 TIMEOUT_S = 30.0
 HOLD_AGAIN_S = 0.01
-LOOK_S = 0.0005
+LOOK_S = 0.00005
+LOOK_AGAIN_S = 0.0005
+QUICK_LOOKS = 8
+"""Most have stopped within a tenth of a millisecond; who has not may be in a long system call."""
+
 WAITING_S = 0.05
 STOPPED = {b"T", b"t", b"Z", b"X"}
 WAITING = b"D"
@@ -116,7 +120,7 @@ def await_stopped(
     child, all others would run on. So each of them gets one of its own. Whoever waits for this has
     a limit of time.
     """
-    waiting_until = time.monotonic() + WAITING_S
+    waiting_until, looks = time.monotonic() + WAITING_S, 0
     while running := _running(processes()):
         # Who waits for a child to become another program does so until that is let go, too.
         if set(running.values()) == {WAITING} and time.monotonic() > waiting_until:
@@ -124,7 +128,8 @@ def await_stopped(
         for process, thread in running:
             with contextlib.suppress(OSError):  # It has ended meanwhile.
                 signal_thread(process, thread, signal.SIGSTOP)
-        time.sleep(LOOK_S)
+        looks += 1
+        time.sleep(LOOK_S if looks < QUICK_LOOKS else LOOK_AGAIN_S)
         stop()
 
 

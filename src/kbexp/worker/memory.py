@@ -6,7 +6,7 @@ import contextlib
 import os
 from dataclasses import dataclass
 
-from kbexp.worker.arena import Arena, Layout, create_host, fill_in_turns
+from kbexp.worker.arena import Arena, Layout, create_host, fill_in_turns, leaf_bytes
 
 HOST_BYTES_HELD = 512 * 2**20
 """Bytes of trials that the judge holds on a CPU."""
@@ -58,7 +58,8 @@ def drawn_for(layout: Layout, wanted: int, device: str) -> int:
         import torch
 
         space = int(torch.cuda.get_device_properties(device).total_memory * DRAWN_SHARE)
-    return min(wanted, space // layout.slot_bytes)
+    each = sum(map(leaf_bytes, layout.inputs))
+    return min(wanted, space // max(each, 1))
 
 
 def slots_for(layout: Layout, wanted: int, device: str) -> int:

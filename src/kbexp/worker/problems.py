@@ -75,7 +75,7 @@ class Ahead:
 
         try:
             self.make(trials)
-        except torch.OutOfMemoryError:
+        except RuntimeError:  # OutOfMemoryError, or a library's own word for it
             if self._device != "cpu":
                 torch.cuda.empty_cache()
 
@@ -90,7 +90,7 @@ class Ahead:
     def meanwhile(self) -> Iterator[None]:
         """Make the next problem on a CPU beside what is done within, which nobody may time.
 
-        Not on a CUDA device, whose free memory decides how many trials there can be.
+        Not on a CUDA device, where it would share the device with both runners.
         """
         if self._device != "cpu":
             yield

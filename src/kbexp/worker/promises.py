@@ -22,7 +22,10 @@ CORNER = 64
 """Elements of every dimension that are looked at before a whole tensor is: most show there."""
 
 LEAST = 8
-"""Fewer numbers in a row may ascend, and fewer rows may be alike in something, by chance."""
+"""Fewer rows may be alike in something by chance."""
+
+FEW_IN_A_ROW = 4
+"""Steps that ascend in a short list: those of five numbers do so in two draws once in 7,000."""
 
 COLUMNS = 8
 """Each of so few is looked at alone: pairs and coordinates may be sorted by one of them."""
@@ -30,8 +33,9 @@ COLUMNS = 8
 MIXED = 512
 """Elements of each input that are another draw's where the reference is tried."""
 
-SURELY = 20.0
-"""Random numbers of which so many pairs are expected to be equal are all different by no chance."""
+SURELY = 5.0
+"""Random numbers of which so many pairs are expected to be equal are all different by no chance, in
+two draws once in 20,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,11 @@ def apart(
     if not any(label and not p.whole for label, p in zip(labels, promised, strict=True)):
         return promised
     whole = [promise.whole for promise in promised]
+    if draws[0][0].is_cuda:
+        # A place beyond a tensor's end raises nothing there: it ends the process's device for good.
+        kept = [w or label for w, label in zip(whole, labels, strict=True)]
+        now = whole if all(kept) else kept
+        return tuple(replace(p, whole=w) for p, w in zip(promised, now, strict=True))
     for now in (whole, [w or label for w, label in zip(whole, labels, strict=True)]):
         if _answers_mixed(problem, draws, now):
             break
@@ -97,9 +106,9 @@ def _answers_mixed(
 
 
 def _promise(tensors: Sequence[torch.Tensor]) -> Promise:
+    ordered = _ordered(tensors)
     if min(tensor.numel() for tensor in tensors) <= LEAST:
-        return Promise()
-    ordered = all(_ordered(tensor) for tensor in tensors)
+        return Promise(whole=ordered, ordered=ordered)
     shares = all(_shares(tensor) for tensor in tensors)
     symmetric = all(_symmetric(tensor) for tensor in tensors)
     definite = symmetric and all(_positive_definite(tensor) for tensor in tensors)
@@ -108,9 +117,9 @@ def _promise(tensors: Sequence[torch.Tensor]) -> Promise:
         or shares
         or symmetric
         or any(
-            all(seen(tensor) for tensor in tensors)
-            for seen in (_repeated, _different, _as_many, _in_a_column)
-        ),
+            all(seen(tensor) for tensor in tensors) for seen in (_repeated, _different, _as_many)
+        )
+        or _in_a_column(tensors),
         values=shares or definite or all(_labels(tensor) for tensor in tensors),
         ordered=ordered,
     )
@@ -124,16 +133,20 @@ def _labels(tensor: torch.Tensor) -> bool:
     return tensor.numel() > FEW_VALUES and few_values(tensor)
 
 
-def _ordered(tensor: torch.Tensor) -> bool:
-    """Return whether all rows along some dimension ascend, or all descend."""
-    if tensor.is_complex():
+def _ordered(tensors: Sequence[torch.Tensor]) -> bool:
+    """Return whether all rows along some dimension ascend in all draws, or all descend.
+
+    A draw whose elements are all equal, as a mask of ones is, fits either.
+    """
+    if tensors[0].is_complex():
         return False
-    for dim, size in enumerate(tensor.shape):
-        if tensor.numel() - tensor.numel() // size < LEAST:
+    for dim, size in enumerate(tensors[0].shape):
+        compared = min(t.numel() - t.numel() // max(size, 1) for t in tensors)
+        if compared < (FEW_IN_A_ROW if tensors[0].dim() == 1 else LEAST):
             continue
         for step in (1, -1):
-            if all(_ascends(part, dim, step) for part in (_corner(tensor), tensor)) and not (
-                _ascends(tensor, dim, -step)  # All alike.
+            if all(_ascends(part, dim, step) for t in tensors for part in (_corner(t), t)) and any(
+                not _ascends(tensor, dim, -step) for tensor in tensors
             ):
                 return True
     return False
@@ -165,15 +178,16 @@ def _positive_definite(tensor: torch.Tensor) -> bool:
     return not bool(torch.linalg.cholesky_ex(tensor).info.any().item())
 
 
-def _in_a_column(tensor: torch.Tensor) -> bool:
+def _in_a_column(tensors: Sequence[torch.Tensor]) -> bool:
     """Return whether whole numbers of some column ascend, as pairs do that are sorted by one."""
-    if tensor.is_floating_point() or tensor.is_complex():
+    first = tensors[0]
+    if first.is_floating_point() or first.is_complex():
         return False
     return any(
-        _ordered(column) or _different(column)
-        for dim, size in enumerate(tensor.shape)
-        if 1 < size <= COLUMNS and tensor.numel() // size > LEAST
-        for column in tensor.unbind(dim)
+        _ordered(columns) or all(_different(column) for column in columns)
+        for dim, size in enumerate(first.shape)
+        if 1 < size <= COLUMNS and first.numel() // size > LEAST
+        for columns in zip(*(tensor.unbind(dim) for tensor in tensors), strict=True)
     )
 
 

@@ -22,7 +22,7 @@ from kbexp.worker.calling import Caller
 from kbexp.worker.clocks import Clock
 from kbexp.worker.outcome import Stop
 from kbexp.worker.side import Side
-from kbexp.worker.timing import block_ms, calls_per_block
+from kbexp.worker.timing import FEWEST_CALLS, block_ms, calls_per_block
 
 BARE_BLOCKS = 6
 """Blocks without flushes of each side."""
@@ -162,7 +162,10 @@ class Scrutiny:
         usual = calls_per_block(int(self.reference_ms * 1e6), self.settings)
         most = MOST_BARE_CALLS if self.caller.can_mix else usual
         short = min(math.ceil(BARE_MS / self.reference_ms), most)
-        return max(self.calls, usual, min(short, self._slots()))
+        calls = max(self.calls, usual, min(short, self._slots()))
+        if self.caller.can_mix or not self.caller.can_renew:
+            return calls
+        return min(calls, max(FEWEST_CALLS, self.caller.draws.most(calls)))
 
     def _slots(self) -> int:
         assert self.kernel.arena is not None
@@ -173,7 +176,8 @@ class Scrutiny:
         side.clock = Clock()  # The usual one has been read.
         flushes, caller.flushes, caller.looks = caller.flushes, 0, BARE_LOOKS
         for _ in range(way.blocks):
-            drawn = caller.draws.some(1) if way.calls == 1 else []
+            anew = way.calls == 1 or caller.draws.quick(way.calls * way.blocks)
+            drawn = caller.draws.some(way.calls) if anew else []
             block = caller.block(side, way.calls, True, caller.can_renew, drawn)
             taken_ms.append(block.judged_ns / way.calls / 1e6)
         caller.flushes, caller.looks = flushes, 1

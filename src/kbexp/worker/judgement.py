@@ -162,14 +162,7 @@ class Judgement:
         usual = self._kernel.clock, self._baseline.clock
         fresh = Stopwatch(settings, self._random.getrandbits(32), resolution)
         if watch.seems_faster() and self._caller.can_renew:
-            self._enter_timing()
-            # Clocks of their own: among many others, those of six pairs would not show.
-            self._kernel.clock, self._baseline.clock = Clock(), Clock()
-            anew = self._caller.draws.most(calls)
-            few = calls if self._caller.can_mix else min(calls, FEWEST_CALLS)
-            fewer = anew if anew >= FEWEST_CALLS else few
-            while self._renew_more(watch, fresh):
-                self._time_pair(fresh, fewer, check=True, renew=True)
+            self._time_renewed(watch, fresh, calls)
         renewed = self._kernel.clock, self._baseline.clock
         self._check_variants()
         self._enter_timing()
@@ -211,6 +204,20 @@ class Judgement:
             profile=profile,
         )
         return outcome if bare is None else beside_nothing(outcome, bare.reference_ms)
+
+    def _time_renewed(self, watch: Stopwatch, fresh: Stopwatch, calls: int) -> None:
+        """Take the time on inputs that are new as a whole, in clocks of their own.
+
+        Among many others, those of six pairs would not show. Where inputs take long to draw, blocks
+        have fewer calls.
+        """
+        self._enter_timing()
+        self._kernel.clock, self._baseline.clock = Clock(), Clock()
+        anew = self._caller.draws.most(calls)
+        few = calls if self._caller.can_mix else min(calls, FEWEST_CALLS)
+        fewer = anew if anew >= FEWEST_CALLS else few
+        while self._renew_more(watch, fresh):
+            self._time_pair(fresh, fewer, check=True, renew=True)
 
     def _writing_ms(self, bare: Bare | None) -> float:
         """Return what writing the outputs of a call takes at least, where that has to be done.

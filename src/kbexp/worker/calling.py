@@ -186,7 +186,9 @@ class Caller:
         order = [self._kernel, self._baseline]
         self._random.shuffle(order)
         drawn = self.draws.some(calls) if renew else []
-        return {side: self.block(side, calls, check, renew, drawn) for side in order}
+        # Of both the same call: the first of a block are slower.
+        at = self._random.randrange(calls)
+        return {side: self.block(side, calls, check, renew, drawn, at) for side in order}
 
     def block(
         self,
@@ -195,14 +197,17 @@ class Caller:
         check: bool,
         renew: bool = False,
         drawn: Sequence[list[torch.Tensor]] = (),
+        at: int | None = None,
     ) -> Block:
         """Call one runner so many times on values of its own each, those `drawn` where there are.
 
-        With `check` one call's output, and only the judge knows which, is handed over, and the
-        kernel's is compared. Where there are more calls than slots, the slots get new values in
-        between.
+        With `check` one call's output, and only the judge knows which (that of call `at`, or any),
+        is handed over, and the kernel's is compared. Where there are more calls than slots, the
+        slots get new values in between.
         """
-        checked = self._random.randrange(calls) if check else -1
+        checked = -1
+        if check:
+            checked = self._random.randrange(calls) if at is None else at
         block = Block([], 0)
         while len(block.times_ns) < calls:
             done = len(block.times_ns)

@@ -56,8 +56,9 @@ STOLEN_SHARE = 0.25
 FEWEST = 6
 """Blocks below which no 95 % interval of a median exists."""
 
-FEWEST_SEEN = 3
-"""Calls that are looked at below which their times may all be the machine's doing."""
+FEWEST_SEEN = 6
+"""Calls that are looked at below which their times may all be the machine's doing. A kernel that
+looks faster has more."""
 
 
 @dataclass(slots=True)
@@ -211,15 +212,16 @@ def _unreported_of_seen(kernel: Clock, reference: Clock) -> Interval:
     do that of others before its clock starts. Medians of what lies around calls and of waits then
     come from different blocks, and both may look well; but of a call that is looked at the work was
     done, by the judge's clock, in it, before it in its block or while it was waited for. What the
-    reference's calls take beside their own time is taken off.
+    reference's call at the same place of its block takes beside its own time is taken off.
     """
-    if len(kernel.handed_ms) < FEWEST_SEEN or not reference.handed_ms:
+    seen = min(len(kernel.handed_ms), len(reference.handed_ms))
+    if seen < FEWEST_SEEN:
         return NOTHING
-    beside_ms = statistics.median(reference.handed_ms) - statistics.median(reference.reported_ms)
+    beside_ms = np.array(reference.handed_ms[:seen]) - statistics.median(reference.reported_ms)
     if kernel.whole:
-        beside_ms -= statistics.median(reference.given_ms)
-    expected_ms = statistics.median_low(kernel.reported_ms) + max(0.0, beside_ms)
-    return _beyond(kernel.handed_ms, [expected_ms] * len(kernel.handed_ms))
+        beside_ms -= np.array(reference.given_ms[:seen])
+    expected_ms = statistics.median_low(kernel.reported_ms) + np.maximum(0.0, beside_ms)
+    return _beyond(kernel.handed_ms[:seen], expected_ms.tolist())
 
 
 def _beyond(kernel_ms: list[float], reference_ms: list[float]) -> Interval:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kbexp.worker.dependence import wants_probabilities
 from kbexp.worker.reference import Problem, Reference
 
 BRANCH = """
@@ -34,13 +35,36 @@ SUM = "torch.relu(x) + self.share * self.up(torch.tanh(self.down(self.norm(x))))
 IDLE = "the answers do not depend on down.weight, up.weight"
 
 
-def faults(tmp_path: Path, **parts: str) -> tuple[str, ...]:
-    """Return what is said of the task that is made of these parts."""
+def reference(tmp_path: Path, **parts: str) -> Reference:
+    """Return the task that is made of these parts."""
     filled = {"share": "0.5", "more": "", "arguments": "", "answer": SUM, "inputs": "", **parts}
     source = BRANCH
     for name, text in filled.items():
         source = source.replace(f"{{{name}}}", text)
-    return Reference(source, "cpu", str(tmp_path)).try_out(3).faults
+    return Reference(source, "cpu", str(tmp_path))
+
+
+def faults(tmp_path: Path, **parts: str) -> tuple[str, ...]:
+    """Return what is said of it."""
+    return reference(tmp_path, **parts).try_out(3).faults
+
+
+@pytest.mark.parametrize(
+    ("answer", "wants"),
+    [
+        ("torch.nn.functional.binary_cross_entropy(torch.rand_like(x), torch.rand_like(x))", True),
+        ("torch.bernoulli(torch.rand_like(x))", True),
+        ("torch.empty_like(x).bernoulli_(torch.rand_like(x))", True),
+        ("torch.multinomial(x.abs(), 2)", True),
+        ("torch.nn.functional.binary_cross_entropy_with_logits(x, x.sigmoid())", False),
+        ("torch.nn.functional.dropout(x, 0.5)", False),
+    ],
+)
+def test_a_reference_that_takes_nothing_but_probabilities(
+    tmp_path: Path, answer: str, wants: bool
+) -> None:
+    problem = reference(tmp_path, answer=answer).problem(iter(range(9)), 1)
+    assert wants_probabilities(problem) is wants
 
 
 def test_a_sound_task_has_no_faults(tmp_path: Path) -> None:

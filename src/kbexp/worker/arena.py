@@ -49,6 +49,11 @@ class Layout:
         total = sum(_padded(leaf) for leaf in (*self.inputs, *self.outputs))
         return max(PAGE, -(-total // PAGE) * PAGE)
 
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of the inputs of one call."""
+        return sum(map(leaf_bytes, self.inputs))
+
     def offsets(self) -> list[tuple[Leaf, int]]:
         """Return every tensor with its byte offset in a slot."""
         found, offset = [], 0

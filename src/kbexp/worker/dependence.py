@@ -41,8 +41,11 @@ ANY_ORDER = frozenset(
 )  # fmt: skip
 """Operators that may name any of several equal values, as torch's documentation says."""
 
-
-PROBABILITIES = frozenset({"binary_cross_entropy", "bernoulli", "bernoulli_", "multinomial"})
+PROBABILITIES = frozenset(
+    {"binary_cross_entropy.default", "bernoulli.default", "bernoulli_.Tensor",
+     "multinomial.default"}
+)  # fmt: skip
+"""Operators that take probabilities, and look at them on the device."""
 
 
 def names_any_of_equals(problem: Problem) -> bool:

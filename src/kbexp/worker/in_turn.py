@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kbexp.verdict import Phase
 from kbexp.worker.answers import Answers
-from kbexp.worker.arena import Arena, leaf_bytes
+from kbexp.worker.arena import Arena
 from kbexp.worker.clocks import longest_mean
 from kbexp.worker.examination import Examination
 from kbexp.worker.feed import Feed
@@ -77,7 +77,7 @@ class InTurn:
         given: dict[int, list[torch.Tensor]] = {}
         if not self.alone:
             feed.prepared()()
-        held = self.alone and sum(map(leaf_bytes, self.examined.layout.inputs)) > READ_BYTES
+        held = self.alone and self.examined.layout.input_bytes > READ_BYTES
         for slot in slots:
             if held:
                 side.hold()

@@ -6,7 +6,7 @@ import contextlib
 import os
 from dataclasses import dataclass
 
-from kbexp.worker.arena import Arena, Layout, create_host, fill_in_turns, leaf_bytes
+from kbexp.worker.arena import Arena, Layout, create_host, fill_in_turns
 
 HOST_BYTES_HELD = 512 * 2**20
 """Bytes of trials that the judge holds on a CPU."""
@@ -58,8 +58,7 @@ def drawn_for(layout: Layout, wanted: int, device: str) -> int:
         import torch
 
         space = int(torch.cuda.get_device_properties(device).total_memory * DRAWN_SHARE)
-    each = sum(map(leaf_bytes, layout.inputs))
-    return min(wanted, space // max(each, 1))
+    return min(wanted, space // max(layout.input_bytes, 1))
 
 
 def slots_for(layout: Layout, wanted: int, device: str) -> int:

@@ -90,8 +90,6 @@ def test_the_best_kernels_of_a_run_are_judged_again(
     assert best["score"] == confirmed["speedup"]
     told = [(c["kernel_id"], c["sizes"], c["speedup"]) for c in result["confirmations"]]
     assert told == [(e["kernel_id"], e["sizes"], e["speedup"]) for e in again]
-    # Twice the pairs of the search.
-    assert confirmed["metrics"]["pairs"] > 6
     assert result["baselines"] == {"eager": {"time_ms": confirmed["reference_ms"]}}
     assert result["counts"]["evaluations"] == 4
 

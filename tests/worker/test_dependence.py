@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from kbexp.worker.dependence import wants_probabilities
 from kbexp.worker.reference import Problem, Reference
 
 BRANCH = """
@@ -47,24 +46,6 @@ def reference(tmp_path: Path, **parts: str) -> Reference:
 def faults(tmp_path: Path, **parts: str) -> tuple[str, ...]:
     """Return what is said of it."""
     return reference(tmp_path, **parts).try_out(3).faults
-
-
-@pytest.mark.parametrize(
-    ("answer", "wants"),
-    [
-        ("torch.nn.functional.binary_cross_entropy(torch.rand_like(x), torch.rand_like(x))", True),
-        ("torch.bernoulli(torch.rand_like(x))", True),
-        ("torch.empty_like(x).bernoulli_(torch.rand_like(x))", True),
-        ("torch.multinomial(x.abs(), 2)", True),
-        ("torch.nn.functional.binary_cross_entropy_with_logits(x, x.sigmoid())", False),
-        ("torch.nn.functional.dropout(x, 0.5)", False),
-    ],
-)
-def test_a_reference_that_takes_nothing_but_probabilities(
-    tmp_path: Path, answer: str, wants: bool
-) -> None:
-    problem = reference(tmp_path, answer=answer).problem(iter(range(9)), 1)
-    assert wants_probabilities(problem) is wants
 
 
 def test_a_sound_task_has_no_faults(tmp_path: Path) -> None:

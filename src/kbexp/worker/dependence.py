@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kbexp.worker.effortless import CONSTANT, ZEROS, passes
 from kbexp.worker.variants import vary
@@ -34,37 +34,6 @@ FEWEST_DRAWS = 2
 FEW_ANSWERS = 64
 """Further sets that do where the answers have at least so many elements, which by chance do not all
 pass for others; a mean over many elements may."""
-
-ANY_ORDER = frozenset(
-    {"sort.default", "topk.default", "kthvalue.default", "median.dim", "nanmedian.dim",
-     "mode.default"}
-)  # fmt: skip
-"""Operators that may name any of several equal values, as torch's documentation says."""
-
-PROBABILITIES = frozenset(
-    {"binary_cross_entropy.default", "bernoulli.default", "bernoulli_.Tensor",
-     "multinomial.default"}
-)  # fmt: skip
-"""Operators that take probabilities, and look at them on the device."""
-
-
-def names_any_of_equals(problem: Problem) -> bool:
-    """Return whether whole numbers among the answers may be places of any of several equal values.
-
-    Then other inputs with ties have several right answers, of which a reference knows one.
-    """
-    answers = problem.trials[0].expected
-    if all(answer.is_floating_point() or answer.is_complex() for answer in answers):
-        return False
-    return not ANY_ORDER.isdisjoint(_watched(problem)[1])
-
-
-def wants_probabilities(problem: Problem) -> bool:
-    """Return whether the reference has an operator that takes nothing but what lies from 0 to 1.
-
-    On a CUDA device that raises nothing for other values, but ends a process's device for good.
-    """
-    return not PROBABILITIES.isdisjoint(_watched(problem)[1])
 
 
 def fixed_inputs(problem: Problem, another: Sequence[torch.Tensor]) -> list[str]:
@@ -197,7 +166,7 @@ def idle_parameters(problem: Problem, shares: Sequence[float | None]) -> list[st
         for name, parameter in model.named_parameters()
         if parameter.dim() > 1 and parameter.numel() > 1 and parameter.is_floating_point()
     }
-    read = _watched(problem)[0] if names else set()
+    read = problem.watched().read if names else frozenset()
     idle = []
     for name, parameter in sorted(names.items(), key=lambda item: -item[1].numel()):
         if time.monotonic() - started > TIME_S:
@@ -228,35 +197,3 @@ def _exchanged(parameter: torch.nn.Parameter) -> Iterator[None]:
     finally:
         with torch.no_grad():
             parameter.copy_(own)
-
-
-def _watched(problem: Problem) -> tuple[set[int], set[str]]:
-    """Return the addresses of all memory that the reference's operators are given, and their names.
-
-    A name ends with that of the overload: "sort.default".
-    """
-    import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_leaves
-
-    found: set[int] = set()
-    operators: set[str] = set()
-
-    class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        @classmethod
-        def _should_skip_dynamo(cls) -> bool:
-            """Keep torch from importing its compiler at the first operator: a second or two."""
-            return False
-
-        def __torch_dispatch__(
-            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-        ) -> Any:
-            operators.add(str(func).removeprefix("aten."))
-            for leaf in tree_leaves((args, kwargs or {})):
-                if isinstance(leaf, torch.Tensor):
-                    found.add(leaf.untyped_storage().data_ptr())
-            return func(*args, **(kwargs or {}))
-
-    with Reads():  # type: ignore[no-untyped-call]
-        problem.outputs([tensor.clone() for tensor in problem.trials[0].inputs])
-    return found, operators

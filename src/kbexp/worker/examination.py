@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kbexp.worker.arena import Layout
-from kbexp.worker.dependence import names_any_of_equals, wants_probabilities
 from kbexp.worker.effortless import effortless, passes
+from kbexp.worker.operators import names_any_of_equals, wants_probabilities
 from kbexp.worker.promises import Promise
 from kbexp.worker.tolerance import relative_error, tolerance_of
 from kbexp.worker.tree import output_tensors, unflatten

@@ -15,6 +15,7 @@ from kbexp.worker.arena import Layout, leaf_of
 from kbexp.worker.dependence import fixed_inputs, idle_inputs, idle_parameters
 from kbexp.worker.examination import Examination, examine
 from kbexp.worker.hints import hint
+from kbexp.worker.operators import Watched, watch
 from kbexp.worker.promises import apart, promises
 from kbexp.worker.runner import Call, construct, load_module, sow
 from kbexp.worker.tree import Unsupported, flatten, output_tensors, unflatten
@@ -57,11 +58,18 @@ class Problem:
     varied: list[Trial] = field(default_factory=list)
     more: Callable[[], list[torch.Tensor]] | None = None
     draw_s: float = 0.0
+    _watched: Watched | None = None
 
     def draw(self) -> list[torch.Tensor]:
         """Return further inputs of the task's generator."""
         assert self.more is not None
         return self.more()
+
+    def watched(self) -> Watched:
+        """Return what one call of the reference consists of; it is called at the first asking."""
+        if self._watched is None:
+            self._watched = watch(self)
+        return self._watched
 
     def outputs(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         """Call the reference on inputs, which it may overwrite, as a later call may its outputs."""

@@ -11,7 +11,7 @@ from kbexp.tasks.catalog import NAMES, bundled
 from kbexp.worker import examination
 from kbexp.worker.examination import Examination
 from kbexp.worker.reference import Reference
-from kbexp.worker.tolerance import passes
+from kbexp.worker.tolerance import Tolerance, passes
 from kbexp.worker.variants import KINDS, TIES, vary
 
 TASK = """
@@ -81,18 +81,18 @@ def test_what_passes_on_the_tasks_own_inputs_alone_is_no_fault(tmp_path: Path) -
 def test_a_sound_task_has_no_fault_and_the_tolerance_of_its_type(tmp_path: Path) -> None:
     found = examined("torch.softmax(x, -1)", "torch.randn(64, 64)", tmp_path)
     assert found.faults == ()
-    assert found.shares == (1e-4,)
+    assert found.tolerances == (Tolerance(1e-4),)
     assert set(found.kinds) == set(KINDS)
 
 
 def test_a_reference_that_is_far_from_the_truth_widens_the_tolerance(tmp_path: Path) -> None:
     found = examined("(x + 3e3) - 3e3", "torch.randn(4096)", tmp_path)
-    assert found.shares[0] is not None
-    assert 2e-4 < found.shares[0] < 1e-3
+    share = found.tolerances[0].share
+    assert share is not None
+    assert 2e-4 < share < 1e-3
     # Ten times the type's tolerance is the most.
-    assert examined("(x + 1e7) - 1e7", "torch.randn(4096)", tmp_path).shares == (
-        pytest.approx(1e-3),
-    )
+    most = examined("(x + 1e7) - 1e7", "torch.randn(4096)", tmp_path).tolerances
+    assert most == (Tolerance(pytest.approx(1e-3)),)
 
 
 @pytest.mark.parametrize("inner", [27, 2304])
@@ -110,12 +110,11 @@ def test_who_is_more_exact_than_a_reference_in_tf32_passes(inner: int, tmp_path:
     left, right = whole.view(torch.float32).split(inner, 1)
     reference = left @ right.T
     exact = x[:, :inner] @ x[:, inner:].T
-    assert not passes(exact, reference, 1e-3)
-    assert passes(exact, reference, found.shares[0])
+    assert not passes(exact, reference, Tolerance(1e-3))
+    assert passes(exact, reference, found.tolerances[0])
     # Half of the bits are too few, as before, and inputs are varied all the same.
-    assert not passes(
-        (x[:, :inner].bfloat16() @ x[:, inner:].bfloat16().T).float(), reference, found.shares[0]
-    )
+    rough = (x[:, :inner].bfloat16() @ x[:, inner:].bfloat16().T).float()
+    assert not passes(rough, reference, found.tolerances[0])
     assert {"scaled", "negated"} <= set(found.kinds)
 
 
@@ -127,7 +126,7 @@ def test_a_variant_whose_answer_is_not_defined_is_not_used(tmp_path: Path) -> No
 
 
 def test_whole_numbers_must_be_equal(tmp_path: Path) -> None:
-    assert examined("x + 1", "torch.arange(64)", tmp_path).shares == (None,)
+    assert examined("x + 1", "torch.arange(64)", tmp_path).tolerances == (Tolerance(None),)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -139,7 +138,7 @@ def test_bundled_tasks_have_no_fault_and_are_varied(
     assert found.faults == ()
     # Inputs that are all indices stay as they are.
     assert len(found.kinds) >= 2 or name == "embedding_bag"
-    assert all(share == 1e-4 for share in found.shares)
+    assert all(tolerance == Tolerance(1e-4) for tolerance in found.tolerances)
 
 
 def test_variants_keep_what_a_generator_promises() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kbexp.worker.tolerance import Difference, passes, relative_error, tolerance_of
+from kbexp.worker.tolerance import Difference, Tolerance, passes, relative_error, tolerance_of
 from kbexp.worker.tolerance import compare as compare_in_words
 
 
@@ -14,11 +14,11 @@ def expected(*shape: int) -> torch.Tensor:
 
 
 def compare(
-    actual: torch.Tensor, want: torch.Tensor, name: str, share: float | None
+    actual: torch.Tensor, want: torch.Tensor, name: str, tolerance: Tolerance
 ) -> Difference | None:
     """Compare, and see that the short answer is the same."""
-    found = compare_in_words(actual, want, name, share)
-    assert passes(actual, want, share) is (found is None)
+    found = compare_in_words(actual, want, name, tolerance)
+    assert passes(actual, want, tolerance) is (found is None)
     return found
 
 
@@ -75,12 +75,13 @@ def test_integers_and_booleans_must_be_equal() -> None:
     different = compare(want + (want == 9), want, "o", tolerance_of(want))
     assert different is not None
     assert "expected 9 exactly" in different.text
-    assert compare(~torch.zeros(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool), "o", None)
+    no = torch.zeros(3, dtype=torch.bool)
+    assert compare(~no, no, "o", Tolerance(None))
 
 
 def test_empty_scalar_and_complex_outputs() -> None:
-    assert compare(torch.zeros(0, 4), torch.zeros(0, 4), "o", 1e-4) is None
-    assert compare(torch.tensor(2.0), torch.tensor(1.0), "o", 1e-4) is not None
+    assert compare(torch.zeros(0, 4), torch.zeros(0, 4), "o", Tolerance(1e-4)) is None
+    assert compare(torch.tensor(2.0), torch.tensor(1.0), "o", Tolerance(1e-4)) is not None
     want = torch.complex(expected(8), expected(8))
     assert compare(want.clone(), want, "o", tolerance_of(want)) is None
     assert compare(want.conj().resolve_conj(), want, "o", tolerance_of(want)) is not None
@@ -108,8 +109,8 @@ def test_the_error_of_an_answer_is_the_least_share_with_which_it_passes() -> Non
     answer = (truth + 1e-3 * expected(64, 64).flip(0)).float()
     share = relative_error(answer, truth)
     assert share is not None
-    assert passes(answer.double(), truth, share * 1.001)
-    assert not passes(answer.double(), truth, share * 0.999)
+    assert passes(answer.double(), truth, Tolerance(share * 1.001))
+    assert not passes(answer.double(), truth, Tolerance(share * 0.999))
     # What is infinite or NaN in truth says nothing of the others.
     holes = truth.clone()
     holes[0, 0], holes[1, 1] = float("inf"), float("nan")

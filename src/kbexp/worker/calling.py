@@ -65,7 +65,7 @@ class Caller:
         self._baseline = baseline
         self._problem = problem
         self._examined = examined
-        self._answers = Answers(problem, examined.shares)
+        self._answers = Answers(problem, examined.tolerances)
         self._lending = lending
         self._device = device
         self._random = chance

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from kbexp.worker.effortless import effortless, passes
 from kbexp.worker.runner import sow
-from kbexp.worker.tolerance import tolerance_of
+from kbexp.worker.tolerance import Tolerance, tolerance_of
 from kbexp.worker.tree import Unsupported, flatten, output_tensors, unflatten
 
 if TYPE_CHECKING:
@@ -96,10 +96,10 @@ def _check(source: str, seed: int, device: str) -> TaskReport:
     if not outputs or not all(output.numel() for output in outputs):
         return TaskReport((*findings, "The output is empty."))
     again = _outputs(model, _Trial(before, trial.arguments))
-    if not passes(again, outputs, _shares(outputs)):
+    if not passes(again, outputs, _tolerances(outputs)):
         findings.append("The reference answers differently when it is called again.")
     other = _outputs(model, _trial(names, seed + 1, device))
-    if passes(other, outputs, _shares(outputs)):
+    if passes(other, outputs, _tolerances(outputs)):
         findings.append("The output is the same for other inputs.")
     rms, abs_max = _scale(outputs)
     findings += _check_outputs(outputs, before, other, rms)
@@ -165,11 +165,11 @@ def _check_outputs(
         return
     if rms < SMALLEST_RMS:
         yield f"The output is near zero (root mean square {rms:.2g}, below {SMALLEST_RMS:g})."
-    for words in effortless(inputs, outputs, _shares(outputs), others):
+    for words in effortless(inputs, outputs, _tolerances(outputs), others):
         yield f"{words[0].upper()}{words[1:]}."
 
 
-def _shares(outputs: Sequence[torch.Tensor]) -> list[float | None]:
+def _tolerances(outputs: Sequence[torch.Tensor]) -> list[Tolerance]:
     return [tolerance_of(output) for output in outputs]
 
 

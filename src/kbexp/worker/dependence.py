@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from kbexp.worker.examination import Examination
     from kbexp.worker.reference import Problem
+    from kbexp.worker.tolerance import Tolerance
 
 TIME_S = 2.0
 """Nothing further is tried after this, of parameters and of inputs each; the largest parameters,
@@ -89,7 +90,7 @@ def idle_inputs(problem: Problem, found: Examination, another: Sequence[torch.Te
     idle: set[int] = set()
     for group in [*groups, places]:
         draws = _draws(problem, another, MOST_DRAWS if few else FEWEST_DRAWS)
-        idle |= _idle(problem, _others(problem, group, draws, found), found.shares, until)
+        idle |= _idle(problem, _others(problem, group, draws, found), found.tolerances, until)
     if not idle:
         return []
     names = ", ".join(f"input {number}" for number in sorted(idle))
@@ -130,7 +131,7 @@ def _others(
 def _idle(
     problem: Problem,
     others: Iterable[dict[int, torch.Tensor]],
-    shares: Sequence[float | None],
+    tolerances: Sequence[Tolerance],
     until: float,
 ) -> set[int]:
     """Return which inputs were exchanged, if the answers pass with each of `others`."""
@@ -141,14 +142,14 @@ def _idle(
             tensors = [other.get(number, tensor) for number, tensor in enumerate(trial.inputs)]
             answers = problem.answers([tensor.clone() for tensor in tensors])
             tried |= other.keys()
-            if time.monotonic() > until or not passes(answers, trial.expected, shares):
+            if time.monotonic() > until or not passes(answers, trial.expected, tolerances):
                 return set()
     except Exception:  # such as inputs that do not belong together, or too little memory
         return set()
     return tried
 
 
-def idle_parameters(problem: Problem, shares: Sequence[float | None]) -> list[str]:
+def idle_parameters(problem: Problem, tolerances: Sequence[Tolerance]) -> list[str]:
     """Return which matrices of weights the answers do not depend on, in short words.
 
     Each that the reference reads is exchanged for random values of its scale; where the answers
@@ -175,7 +176,7 @@ def idle_parameters(problem: Problem, shares: Sequence[float | None]) -> list[st
             continue
         with _exchanged(parameter):
             answers = problem.answers([tensor.clone() for tensor in trial.inputs])
-        if passes(answers, trial.expected, shares):
+        if passes(answers, trial.expected, tolerances):
             idle.append(name)
     if not idle:
         return []

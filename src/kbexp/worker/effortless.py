@@ -10,6 +10,7 @@ from kbexp.worker import tolerance
 if TYPE_CHECKING:
     import torch
 
+    from kbexp.worker.tolerance import Tolerance
 
 ZEROS = "an answer of zeros passes"
 CONSTANT = "a constant answer passes"
@@ -18,14 +19,14 @@ CONSTANT = "a constant answer passes"
 def effortless(
     inputs: Sequence[torch.Tensor],
     answers: Sequence[torch.Tensor],
-    shares: Sequence[float | None],
+    tolerances: Sequence[Tolerance],
     others: Sequence[torch.Tensor],
 ) -> list[str]:
     """Return which answers that take no work pass for every one of `answers`, in short words.
 
     Tried are zeros, each answer's mean, and each input as it is, laid out as the answer. Of a
     single number, which is its own mean, the constant is that of `others`, the answers to other
-    inputs. `shares` are the tolerances of the answers, as `compare` takes them.
+    inputs.
     """
     import torch
 
@@ -35,13 +36,13 @@ def effortless(
     ]
 
     found = []
-    if passes([torch.zeros_like(answer) for answer in answers], answers, shares):
+    if passes([torch.zeros_like(answer) for answer in answers], answers, tolerances):
         found.append(ZEROS)
-    elif passes(constants, answers, shares):
+    elif passes(constants, answers, tolerances):
         found.append(CONSTANT)
     for number, tensor in enumerate(inputs):
         alike = [(t.numel(), t.dtype) for t in answers] == [(tensor.numel(), tensor.dtype)]
-        if alike and passes([tensor.reshape(answers[0].shape)], answers, shares):
+        if alike and passes([tensor.reshape(answers[0].shape)], answers, tolerances):
             found.append(f"input {number} passes as the answer")
     return found
 
@@ -49,13 +50,13 @@ def effortless(
 def passes(
     given: Sequence[torch.Tensor],
     answers: Sequence[torch.Tensor],
-    shares: Sequence[float | None],
+    tolerances: Sequence[Tolerance],
 ) -> bool:
     """Return whether tensors would pass as the answers: as many, of their shapes and types."""
     return len(given) == len(answers) and all(
         (tensor.shape, tensor.dtype) == (answer.shape, answer.dtype)
-        and tolerance.passes(tensor, answer, share)
-        for tensor, answer, share in zip(given, answers, shares, strict=True)
+        and tolerance.passes(tensor, answer, allowed)
+        for tensor, answer, allowed in zip(given, answers, tolerances, strict=True)
     )
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kbexp.worker.reference import Problem
 
-ANY_ORDER = frozenset(
-    {"sort.default", "topk.default", "kthvalue.default", "median.dim", "nanmedian.dim",
-     "mode.default"}
-)  # fmt: skip
-"""Operators that may name any of several equal values, as torch's documentation says."""
+ANY_ORDER = {
+    "sort.default": 1,
+    "topk.default": 2,
+    "kthvalue.default": 2,
+    "median.dim": 1,
+    "nanmedian.dim": 1,
+    "mode.default": 1,
+}
+"""Operators that may name any of several equal values, as torch's documentation says, and which
+argument is the dimension in which they look; the last one where it is not given."""
 
 PROBABILITIES = frozenset(
     {"binary_cross_entropy.default", "bernoulli.default", "bernoulli_.Tensor",
@@ -33,7 +40,7 @@ class Watched:
 
 
 def watch(problem: Problem) -> Watched:
-    """Call the reference on the task's own inputs and return what was seen."""
+    """Call the reference on the task's own inputs and return what was seen; nothing if it fails."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
@@ -56,9 +63,17 @@ def watch(problem: Problem) -> Watched:
                     read.add(leaf.untyped_storage().data_ptr())
             return func(*args, **(kwargs or {}))
 
-    with Reads():  # type: ignore[no-untyped-call]
-        problem.outputs([tensor.clone() for tensor in problem.trials[0].inputs])
+    try:
+        with Reads():  # type: ignore[no-untyped-call]
+            problem.outputs([tensor.clone() for tensor in problem.trials[0].inputs])
+    except Exception:  # what runs may still not run when it is looked at
+        return Watched(frozenset(), frozenset())
     return Watched(frozenset(operators), frozenset(read))
+
+
+def has_ties(problem: Problem) -> bool:
+    """Return whether the reference has an operator that may name any of several equal values."""
+    return not problem.watched().operators.isdisjoint(ANY_ORDER)
 
 
 def names_any_of_equals(problem: Problem) -> bool:
@@ -69,7 +84,7 @@ def names_any_of_equals(problem: Problem) -> bool:
     answers = problem.trials[0].expected
     if all(answer.is_floating_point() or answer.is_complex() for answer in answers):
         return False
-    return not ANY_ORDER.isdisjoint(problem.watched().operators)
+    return has_ties(problem)
 
 
 def wants_probabilities(problem: Problem) -> bool:
@@ -78,3 +93,28 @@ def wants_probabilities(problem: Problem) -> bool:
     On a CUDA device that raises nothing for other values, but ends a process's device for good.
     """
     return not PROBABILITIES.isdisjoint(problem.watched().operators)
+
+
+@contextmanager
+def ties_the_other_way() -> Iterator[None]:
+    """Have operators that may name any of several equal values look from the other end."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Reverses(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        @classmethod
+        def _should_skip_dynamo(cls) -> bool:
+            return False
+
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            kwargs = kwargs or {}
+            place = ANY_ORDER.get(str(func).removeprefix("aten."))
+            if place is None or not args[0].dim():
+                return func(*args, **kwargs)
+            dim = args[place] if len(args) > place else kwargs.get("dim", -1)
+            values, places = func(args[0].flip(dim), *args[1:], **kwargs)
+            return values, args[0].shape[dim] - 1 - places
+
+    with Reverses():  # type: ignore[no-untyped-call]
+        yield

@@ -165,7 +165,7 @@ class Reference:
                 *found.faults,
                 *fixed_inputs(problem, draws[1]),
                 *idle_inputs(problem, found, draws[1]),
-                *idle_parameters(problem, found.shares),
+                *idle_parameters(problem, found.tolerances),
             )
             return replace(found, faults=faults)
         except BaseException as error:  # a task may raise anything

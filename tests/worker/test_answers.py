@@ -12,6 +12,7 @@ from kbexp.worker.answers import Answers
 from kbexp.worker.arena import Layout, create_host, leaf_of
 from kbexp.worker.feed import Content, Feed
 from kbexp.worker.reference import Problem, Trial
+from kbexp.worker.tolerance import Tolerance
 
 Model = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
 
@@ -32,7 +33,7 @@ def forgiven(model: Model, hands_over: Callable[[torch.Tensor], Model]) -> bool:
     )
     arena, _ = create_host(layout, 2)
     feed = Feed(arena, trials, random.Random(1))
-    answers = Answers(problem, (1e-4,) * len(trials[0].expected))
+    answers = Answers(problem, (Tolerance(1e-4),) * len(trials[0].expected))
     feed.freshen(0)
     feed.prepared()()
     expected = [answer.clone() for answer in answers.expected(feed.content(0))]
@@ -91,7 +92,7 @@ def test_what_may_help_is_said_of_weights_and_of_inputs_that_were_varied() -> No
         trial = Trial(inputs, [model(inputs[0])])
         problem = Problem({}, 0, {"tuple": [{"tensor": 0}]}, [trial], model)
         other = [torch.nn.Linear(64, 64)(inputs[0])]
-    answers = Answers(problem, (1e-4,))
+    answers = Answers(problem, (Tolerance(1e-4),))
     one_wrong = [trial.expected[0].clone()]
     one_wrong[0][0, 0] += 1
     content = Content(trial)
@@ -104,5 +105,5 @@ def test_what_may_help_is_said_of_weights_and_of_inputs_that_were_varied() -> No
     assert large[1].endswith(
         "their values were squared with their sign, which makes some of them large"
     )
-    stateless = Answers(replace(problem, model=torch.nn.Linear(64, 64).forward), (1e-4,))
+    stateless = Answers(replace(problem, model=torch.nn.Linear(64, 64).forward), (Tolerance(1e-4),))
     assert len(stateless.reasons(stateless.differences(other, trial.expected), content)) == 1

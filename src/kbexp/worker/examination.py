@@ -88,7 +88,7 @@ def examine(
     faults = effortless(trial.inputs, trial.expected, tolerances, others)
     lasting, aliases = _called_again(problem, tolerances)
     if not faults and not lasting:
-        spare = spare_elements(problem, precise, tolerances)
+        spare = spare_elements(problem, precise, another, tolerances)
         roomy = [replace(t, spare=count) for t, count in zip(tolerances, spare, strict=True)]
         if not effortless(trial.inputs, trial.expected, roomy, others):
             tolerances = roomy

@@ -40,10 +40,9 @@ FAR_NUDGE = 1e-2
 """And by up to this share of themselves where all elements have to be equal."""
 
 ENOUGH = 2**17
-FEWEST_DRAWS = 4
 TIME_S = 0.5
 """So many elements of an answer are looked at where any of them may jump, in inputs that are drawn
-anew, and answers to so many inputs otherwise; or as many as there is time for."""
+anew, or as many as there is time for."""
 
 
 @dataclass(slots=True)
@@ -58,7 +57,7 @@ class _Seen:
     def few(self, draws: int) -> bool:
         """Return whether more are to be looked at."""
         jumps = self.exact or self.jumped or self.moved
-        return draws < FEWEST_DRAWS or bool(jumps and draws * self.size < ENOUGH)
+        return bool(jumps) and draws * self.size < ENOUGH
 
     def spare(self, draws: int) -> int:
         """Return how many are forgiven in one answer."""
@@ -69,9 +68,15 @@ class _Seen:
 
 
 def spare_elements(
-    problem: Problem, precise: Precise | None, tolerances: Sequence[Tolerance]
+    problem: Problem,
+    precise: Precise | None,
+    another: Sequence[torch.Tensor],
+    tolerances: Sequence[Tolerance],
 ) -> list[int]:
-    """Return how many elements of each answer may be anything."""
+    """Return how many elements of each answer may be anything.
+
+    `another` is another draw of the inputs.
+    """
     until = time.monotonic() + TIME_S
     trial = problem.trials[0]
     inputs, answers = trial.inputs, trial.expected
@@ -88,9 +93,10 @@ def spare_elements(
             found.jumped += max((counts[number] for counts in jumped), default=0)
             found.moved += moved[found.exact][number]
         draws += 1
-        if time.monotonic() > until or not any(found.few(draws) for found in seen):
+        more = draws == 1 or any(found.few(draws) for found in seen)
+        if time.monotonic() > until or not more:
             return [found.spare(draws) for found in seen]
-        inputs = problem.draw()
+        inputs = list(another) if draws == 1 else problem.draw()
         answers = problem.answers([tensor.clone() for tensor in inputs])
 
 

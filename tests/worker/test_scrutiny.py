@@ -44,6 +44,8 @@ class Device:
     ) -> Block:
         """Half a millisecond a call behind flushes, one without."""
         assert renew is check is (self.flushes == 0)
+        if isinstance(took := self.took.get(f"{side.name}_block"), Outcome):
+            raise Stop(took)
         each_ns = 500_000 if self.flushes else 1_000_000
         return Block([500_000] * calls, each_ns * calls)
 
@@ -154,6 +156,15 @@ def test_a_reference_that_recording_breaks_is_compared_as_far_as_it_was_seen() -
     # A millisecond in blocks on both sides, of which the reference takes half.
     assert bare.many.bound_ms(0.5) == pytest.approx(0.5)
     assert bare.lone.reference.in_blocks_ms == 1.0
+
+
+def test_a_reference_that_ends_while_it_makes_no_calls_leaves_the_flushes_as_they_were() -> None:
+    """By their number the usual clocks are compared afterwards."""
+    died = Outcome(Status.INFRASTRUCTURE_ERROR, Phase.TIMING, ("the reference failed",))
+    device = Device(**took(many_graph=None, lone_graph=None), nothing_block=died)
+    bare = look(device)
+    assert bare.many.nothing is None
+    assert (device.flushes, device.looks) == (4, 1)
 
 
 def test_without_cuda_ipc_nothing_can_be_seen() -> None:

@@ -175,12 +175,15 @@ class Scrutiny:
         caller, taken_ms = self.caller, list[float]()
         side.clock = Clock()  # The usual one has been read.
         flushes, caller.flushes, caller.looks = caller.flushes, 0, BARE_LOOKS
-        for _ in range(way.blocks):
-            anew = way.calls == 1 or caller.draws.quick(way.calls * way.blocks)
-            drawn = caller.draws.some(way.calls) if anew else []
-            block = caller.block(side, way.calls, True, caller.can_renew, drawn)
-            taken_ms.append(block.judged_ns / way.calls / 1e6)
-        caller.flushes, caller.looks = flushes, 1
+        try:
+            for _ in range(way.blocks):
+                anew = way.calls == 1 or caller.draws.quick(way.calls * way.blocks)
+                drawn = caller.draws.some(way.calls) if anew else []
+                block = caller.block(side, way.calls, True, caller.can_renew, drawn)
+                taken_ms.append(block.judged_ns / way.calls / 1e6)
+        finally:
+            # By the number of flushes the usual clocks are compared, even if these blocks end here.
+            caller.flushes, caller.looks = flushes, 1
         return Seen(min(taken_ms))
 
     def _ask_later(self, side: Side, way: _Way, graph: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -68,6 +69,10 @@ class Runner:
 
     def enter(self, phase: Phase, limit_s: float) -> None:
         """Nothing takes any time."""
+
+    def apart(self) -> contextlib.AbstractContextManager[None]:
+        """Nor does drawing inputs."""
+        return contextlib.nullcontext()
 
     def end(self) -> None:
         """Nothing is left to be asked."""

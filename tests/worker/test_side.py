@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -57,3 +58,14 @@ def test_from_then_on_it_is(kernel: tuple[Side, socket.socket]) -> None:
         side.expect(Kind.READY)
     assert stopped.value.outcome.status is Status.RUNTIME_ERROR
     assert not stopped.value.outcome.again
+
+
+def test_what_its_judge_does_meanwhile_takes_nothing_of_its_time(
+    kernel: tuple[Side, socket.socket],
+) -> None:
+    """A generator of inputs may take longer than a kernel's limit."""
+    side, _ = kernel
+    before = side._deadline
+    with side.apart():
+        time.sleep(0.05)
+    assert side._deadline >= before + 0.05

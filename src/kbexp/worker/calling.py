@@ -185,7 +185,8 @@ class Caller:
         check = check or self._random.random() < share
         order = [self._kernel, self._baseline]
         self._random.shuffle(order)
-        drawn = self.draws.some(calls) if renew else []
+        with self._kernel.apart(), self._baseline.apart():
+            drawn = self.draws.some(calls) if renew else []
         # Of both the same call: the first of a block are slower.
         at = self._random.randrange(calls)
         return {side: self.block(side, calls, check, renew, drawn, at) for side in order}
@@ -213,11 +214,12 @@ class Caller:
             done = len(block.times_ns)
             slots = self._slots(side, calls - done)
             feed = self._feed(side)
-            for index, slot in enumerate(slots, done):
-                if renew:
-                    feed.renew(slot, drawn[index] if drawn else None)
-                else:
-                    feed.freshen(slot)
+            with self._kernel.apart(), self._baseline.apart():
+                for index, slot in enumerate(slots, done):
+                    if renew:
+                        feed.renew(slot, drawn[index] if drawn else None)
+                    else:
+                        feed.freshen(slot)
             here = set(slots[checked - done :][:1] if checked >= done else [])
             if here and self.looks > 1:
                 here |= set(self._random.sample(slots, min(self.looks, len(slots))))

@@ -72,12 +72,13 @@ class Kept:
         return captured
 
     def _renew(self) -> None:
-        drawn = self.draws.some(len(self.slots)) if self.draws is not None else []
-        for index, slot in enumerate(self.slots):
-            if self.feed.can_renew:
-                self.feed.renew(slot, drawn[index] if drawn else None)
-            else:
-                self.feed.freshen(slot)
+        with self.side.apart():
+            drawn = self.draws.some(len(self.slots)) if self.draws is not None else []
+            for index, slot in enumerate(self.slots):
+                if self.feed.can_renew:
+                    self.feed.renew(slot, drawn[index] if drawn else None)
+                else:
+                    self.feed.freshen(slot)
 
     def _once_ns(self) -> int | None:
         """Have the calls made and their outputs copied; None where one of them is wrong."""

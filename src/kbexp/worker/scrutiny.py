@@ -178,7 +178,8 @@ class Scrutiny:
         try:
             for _ in range(way.blocks):
                 anew = way.calls == 1 or caller.draws.quick(way.calls * way.blocks)
-                drawn = caller.draws.some(way.calls) if anew else []
+                with side.apart():
+                    drawn = caller.draws.some(way.calls) if anew else []
                 block = caller.block(side, way.calls, True, caller.can_renew, drawn)
                 taken_ms.append(block.judged_ns / way.calls / 1e6)
         finally:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from kbexp.verdict import Phase, Status
@@ -63,6 +65,13 @@ class Side:
         self.phase = phase
         self._limit_s = limit_s
         self._deadline = time.monotonic() + limit_s
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[None]:
+        """Surround what the judge does for itself, such as drawing inputs: no runner's time."""
+        begun = time.monotonic()
+        yield
+        self._deadline += time.monotonic() - begun
 
     def close(self) -> None:
         """Give up the sockets; the worker ends the process."""

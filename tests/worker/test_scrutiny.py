@@ -14,7 +14,14 @@ from kbexp.worker.arena import Layout, create_host
 from kbexp.worker.draws import Draws
 from kbexp.worker.in_turn import Block
 from kbexp.worker.outcome import Outcome, Stop
-from kbexp.worker.scrutiny import BARE_BLOCKS, FEWEST_LONE, MOST_LONE, Scrutiny
+from kbexp.worker.scrutiny import (
+    BARE_BLOCKS,
+    FEWEST_BLOCKS,
+    FEWEST_LONE,
+    FEWEST_TIMES,
+    MOST_LONE,
+    Scrutiny,
+)
 from kbexp.worker.timing import FEWEST_CALLS
 
 
@@ -104,6 +111,10 @@ def test_inputs_that_take_long_to_draw_make_few_calls() -> None:
     device.can_mix, device.draws = False, Draws(list, 0.2, Layout((), ()), "cpu")
     many, lone = scrutiny(device, ms=0.03)._planned()
     assert (many.calls, lone.times) == (FEWEST_CALLS, FEWEST_LONE)
+    assert (many.blocks, many.times) == (3, 3)
+    device.draws = Draws(list, 2.0, Layout((), ()), "cpu")
+    many, _ = scrutiny(device, ms=0.03)._planned()
+    assert (many.blocks, many.times) == (FEWEST_BLOCKS, FEWEST_TIMES)
 
 
 def test_long_calls_are_made_alone_less_often() -> None:

@@ -40,6 +40,12 @@ calls of 0.03 ms that is half."""
 TIMES = 10
 """How often many calls are made whose outputs are asked for later, or their graph is replayed."""
 
+FEWEST_BLOCKS = 2
+FEWEST_TIMES = 3
+DRAWS_S = 2.0
+"""No more blocks, and times, than there are inputs for so long, where the task's generator has to
+draw them for every call; but so many."""
+
 FEWEST_LONE = 5
 MOST_LONE = 20
 LONE_S = 0.1
@@ -150,11 +156,17 @@ class Scrutiny:
     def _planned(self) -> list[_Way]:
         """Return how often to do what: many calls at a time, and one."""
         calls = self._bare_calls()
-        long_s = max(self.reference_ms / 1e3, self.caller.draws.each_s)
-        times = min(max(FEWEST_LONE, int(LONE_S / long_s)), MOST_LONE)
+        each_s = self.caller.draws.each_s
+        lone = _within(LONE_S / max(self.reference_ms / 1e3, each_s), FEWEST_LONE, MOST_LONE)
+        drawn = math.inf if self.caller.can_mix else DRAWS_S / max(each_s, 1e-6) / calls
         return [
-            _Way(calls, min(calls, self._slots()), BARE_BLOCKS, TIMES),
-            _Way(1, 1, times, times),
+            _Way(
+                calls,
+                min(calls, self._slots()),
+                _within(drawn, FEWEST_BLOCKS, BARE_BLOCKS),
+                _within(drawn, FEWEST_TIMES, TIMES),
+            ),
+            _Way(1, 1, lone, lone),
         ]
 
     def _bare_calls(self) -> int:
@@ -195,3 +207,7 @@ class Scrutiny:
         way.seen[side] = (
             replace(seen, replayed_ms=taken_ms) if graph else replace(seen, kept_ms=taken_ms)
         )
+
+
+def _within(number: float, least: int, most: int) -> int:
+    return int(min(max(number, least), most))

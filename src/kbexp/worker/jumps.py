@@ -10,7 +10,7 @@ other way, answers differently.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -109,7 +109,7 @@ def moved_elements(
     far: bool = False,
 ) -> list[int]:
     """Return how many elements of each answer are wrong where inputs are moved a little."""
-    moved = _run(problem, [_nudged(tensor, far) for tensor in inputs], answers)
+    moved = _run(problem, inputs, answers, lambda tensor: _nudged(tensor, far))
     return [0] * len(answers) if moved is None else _wrong(moved, answers, tolerances)
 
 
@@ -120,29 +120,34 @@ def _others(
     answers: Sequence[torch.Tensor],
 ) -> Iterator[list[torch.Tensor]]:
     """Yield answers that are as right as the reference's."""
+    import torch
+
     truths = precise.answers(inputs, answers) if precise is not None else None
     if truths is not None:
         yield truths
     if has_ties(problem):
         with ties_the_other_way():
-            rivals = _run(problem, inputs, answers)
+            rivals = _run(problem, inputs, answers, torch.Tensor.clone)
         if rivals is not None:
             yield rivals
 
 
 def _run(
-    problem: Problem, inputs: Sequence[torch.Tensor], like: Sequence[torch.Tensor]
+    problem: Problem,
+    inputs: Sequence[torch.Tensor],
+    like: Sequence[torch.Tensor],
+    change: Callable[[torch.Tensor], torch.Tensor],
 ) -> list[torch.Tensor] | None:
-    """Return the answers to inputs; None where there are none of the shapes of `like`."""
+    """Return the answers to changed inputs; None where there are none of the shapes of `like`."""
     try:
-        answers = problem.answers([tensor.clone() for tensor in inputs])
-    except Exception:  # inputs need not mean anything, and not all that runs can be watched
+        answers = problem.answers([change(tensor) for tensor in inputs])
+    except Exception:  # inputs need not mean anything, memory may be short, not all can be watched
         return None
     return answers if [t.shape for t in answers] == [t.shape for t in like] else None
 
 
 def _nudged(tensor: torch.Tensor, far: bool) -> torch.Tensor:
-    """Return a tensor whose elements are a little nearer to zero, small ones by a larger share.
+    """Return a copy whose elements are a little nearer to zero, small ones by a larger share.
 
     What is between 0 and 1 remains so, and what is larger than another element remains so: no
     rounding decides between two inputs that are compared as they are.
@@ -151,11 +156,13 @@ def _nudged(tensor: torch.Tensor, far: bool) -> torch.Tensor:
 
     share = share_of(tensor)
     if share is None or not tensor.is_floating_point() or not tensor.numel():
-        return tensor
+        return tensor.clone()
     most = FAR_NUDGE if far else NUDGE * share
-    wide = tensor.double()
+    wide = tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
     scale = float(torch.linalg.vector_norm(wide).item()) / wide.numel() ** 0.5
-    return (wide * (1 - most / (1 + wide.abs() / (scale or 1.0)))).to(tensor.dtype)
+    # Each step keeps the order, rounded or not; in place, since inputs may fill half of a device.
+    factor = wide.abs().div_(scale or 1.0).add_(1.0).reciprocal_().mul_(-most).add_(1.0)
+    return factor.mul_(wide).to(tensor.dtype)
 
 
 def _wrong(

@@ -125,6 +125,9 @@ def test_a_reference_that_cannot_be_recorded_charges_no_kernel_its_host() -> Non
     look = Look(100, 100, *sides, Seen(0.02, 0.01))
     assert look.bound_ms(0.3) == pytest.approx(0.03)
     assert compare_bare(Agreement(0.03), Bare(look, LONE, 0.3)).charged.value == 0.0
+    # What is done for a call outside of a graph alone is not taken off what it takes in one.
+    recorded = Look(100, 100, *sides, Seen(0.02, 0.01, 0.002))
+    assert recorded.bound_ms(0.3) == pytest.approx(0.038)
 
 
 def test_what_can_be_had_later_many_at_a_time_but_not_alone_may_be_used_again() -> None:

@@ -163,6 +163,21 @@ def test_what_lies_around_a_call_is_seen_where_there_is_no_graph() -> None:
     assert bare.figures()["lone_kept_nothing_ms"] == 0.3
 
 
+def test_a_graph_of_nothing_stands_beside_a_kernel_that_alone_can_be_recorded() -> None:
+    nothing = {"nothing_many_kept": 0.2, "nothing_many_graph": 0.1, "nothing_lone_kept": 0.3}
+    unrecorded = {"reference_many_graph": None, "reference_lone_graph": None}
+    device = Device(**took() | unrecorded | nothing)
+    bare = look(device)
+    assert bare.many.bound_ms(0.5) == pytest.approx(0.5)
+    assert bare.lone.bound_ms(0.5) == pytest.approx(0.3)
+    assert device.asked[-2:] == ["nothing_many_graph", "nothing_lone_graph"]
+    # Recording may end the process; what was seen before stands.
+    died = Outcome(Status.INFRASTRUCTURE_ERROR, Phase.TIMING, ("the reference failed",))
+    bare = look(Device(**took() | unrecorded | nothing | {"nothing_many_graph": died}))
+    assert bare.many.bound_ms(0.5) == pytest.approx(0.4)
+    assert bare.lone.bound_ms(0.5) == pytest.approx(0.3)
+
+
 def test_a_reference_that_recording_breaks_is_compared_as_far_as_it_was_seen() -> None:
     died = Outcome(Status.INFRASTRUCTURE_ERROR, Phase.TIMING, ("the reference failed",))
     broken = {f"{name}_{size}_{way}": died for name in ("reference", "nothing")

@@ -81,8 +81,12 @@ class Look:
     def bound_ms(self, reference_ms: float) -> float:
         """Return the most that a call of the kernel can take, where the reference takes that."""
         kernel, nothing = self.kernel, self.nothing
-        if kernel.replayed_ms is not None and nothing is not None and nothing.kept_ms is not None:
-            return kernel.replayed_ms - nothing.kept_ms  # Only the reference cannot be recorded.
+        if kernel.replayed_ms is not None and nothing is not None:
+            # Only the reference cannot be recorded. Outside of a graph arguments are made, too.
+            if nothing.replayed_ms is not None:
+                return kernel.replayed_ms - nothing.replayed_ms
+            if nothing.kept_ms is not None:
+                return kernel.replayed_ms - nothing.kept_ms
         return self._least_ms(self.kernel) - self._around_ms(reference_ms)
 
     def host_ms(self, reference_ms: float) -> float:

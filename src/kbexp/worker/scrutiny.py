@@ -152,6 +152,12 @@ class Scrutiny:
             if way.seen[self.baseline].kept_ms is not None:
                 self._ask_later(self.baseline, idle, graph=False)
             way.nothing = idle.seen[self.baseline]
+        # Last, since recording may break the process: a graph of nothing beside the kernel's own.
+        for way in ways:
+            if way.nothing is not None and way.seen[self.kernel].replayed_ms is not None:
+                idle = replace(way, seen={self.baseline: way.nothing})
+                self._ask_later(self.baseline, idle, graph=True)
+                way.nothing = idle.seen[self.baseline]
 
     def _planned(self) -> list[_Way]:
         """Return how often to do what: many calls at a time, and one."""

@@ -14,6 +14,7 @@ from kbexp.worker.clocks import Neighbours
 from kbexp.worker.copies import Glance, hold_to
 from kbexp.worker.draws import Draws
 from kbexp.worker.examination import Examination
+from kbexp.worker.excused import Excused
 from kbexp.worker.feed import Feed
 from kbexp.worker.flush import copy_time_ms
 from kbexp.worker.in_turn import Block, InTurn, standing
@@ -66,6 +67,7 @@ class Caller:
         self._problem = problem
         self._examined = examined
         self._answers = Answers(problem, examined.tolerances)
+        self._excused = Excused(problem, examined.tolerances)
         self._lending = lending
         self._device = device
         self._random = chance
@@ -306,10 +308,14 @@ class Caller:
         feed = self._feed(side)
         expected = self._answers.expected(feed.content(slot))
         found = self._answers.differences(given, expected)
+        unexcused: list[str] = []
+        if not found and any(tolerance.spare for tolerance in self._examined.tolerances):
+            with self._kernel.apart(), self._baseline.apart():
+                unexcused = self._excused.too_many(given, expected, feed.content(slot).inputs())
         change = feed.settle(slot)
-        if not found:
+        if not found and not unexcused:
             return
-        reasons = self._answers.reasons(found, feed.content(slot))
+        reasons = unexcused or self._answers.reasons(found, feed.content(slot))
         if side.phase is Phase.TIMING:
             if not feed.overwritten and feed.look(slot):
                 # It has begun to write to its inputs, as it may: nobody knows what stood there.

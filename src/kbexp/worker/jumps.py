@@ -28,6 +28,9 @@ FEW = 6
 """So many times as many elements as the reference's are forgiven, as of its error, and so many
 more: of few that are expected more come now and then, and two that change places are two."""
 
+UNSEEN = 2
+"""Of so many more that might have jumped, none may be seen in all draws."""
+
 MOST = 0.05
 """No larger share is forgiven, and none where the reference itself differs in more: whoever leaves
 it out gains as much at most."""
@@ -64,6 +67,7 @@ class _Seen:
         usual = self.jumped / draws
         if usual > MOST * self.size or not self.jumped + self.moved:
             return 0
+        usual += UNSEEN / draws
         return min(int(FACTOR * usual) + FEW, int(MOST * self.size))
 
 
@@ -109,7 +113,7 @@ def moved_elements(
     far: bool = False,
 ) -> list[int]:
     """Return how many elements of each answer are wrong where inputs are moved a little."""
-    moved = _run(problem, inputs, answers, lambda tensor: _nudged(tensor, far))
+    moved = run(problem, inputs, answers, lambda tensor: _nudged(tensor, far))
     return [0] * len(answers) if moved is None else _wrong(moved, answers, tolerances)
 
 
@@ -120,19 +124,27 @@ def _others(
     answers: Sequence[torch.Tensor],
 ) -> Iterator[list[torch.Tensor]]:
     """Yield answers that are as right as the reference's."""
-    import torch
-
     truths = precise.answers(inputs, answers) if precise is not None else None
     if truths is not None:
         yield truths
-    if has_ties(problem):
-        with ties_the_other_way():
-            rivals = _run(problem, inputs, answers, torch.Tensor.clone)
-        if rivals is not None:
-            yield rivals
+    rivals = ties_resolved(problem, inputs, answers)
+    if rivals is not None:
+        yield rivals
 
 
-def _run(
+def ties_resolved(
+    problem: Problem, inputs: Sequence[torch.Tensor], like: Sequence[torch.Tensor]
+) -> list[torch.Tensor] | None:
+    """Return the answers with ties resolved from the other end; None where there are no ties."""
+    import torch
+
+    if not has_ties(problem):
+        return None
+    with ties_the_other_way():
+        return run(problem, inputs, like, torch.Tensor.clone)
+
+
+def run(
     problem: Problem,
     inputs: Sequence[torch.Tensor],
     like: Sequence[torch.Tensor],

@@ -83,9 +83,16 @@ def wrong_elements(
     actual: torch.Tensor, expected: torch.Tensor, tolerance: Tolerance
 ) -> torch.Tensor:
     """Return, one-dimensional, those elements of `actual` that are wrong, spare ones too."""
-    flat, rule = actual.reshape(-1), rule_for(expected, tolerance.share)
-    wrong = _wrong(flat, expected.reshape(-1), rule)
+    flat, wrong = actual.reshape(-1), where_wrong(actual, expected, tolerance)
     return flat[:0] if wrong is None else flat[wrong]
+
+
+def where_wrong(
+    actual: torch.Tensor, expected: torch.Tensor, tolerance: Tolerance
+) -> torch.Tensor | None:
+    """Return, for each element in a row, whether it is wrong, be it a spare one; None for none."""
+    rule = rule_for(expected, tolerance.share)
+    return _wrong(actual.reshape(-1), expected.reshape(-1), rule)
 
 
 def _first_wrong(actual: torch.Tensor, expected: torch.Tensor, rule: Rule, spare: int) -> int:

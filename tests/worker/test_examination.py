@@ -118,6 +118,19 @@ def test_who_is_more_exact_than_a_reference_in_tf32_passes(inner: int, tmp_path:
     assert {"scaled", "negated"} <= set(found.kinds)
 
 
+@pytest.mark.parametrize(
+    "expression",
+    ["torch.softmax(x, -1)", "x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)"],
+)
+def test_few_bits_leave_no_task_without_variants(expression: str, tmp_path: Path) -> None:
+    # What the worst element of other inputs is off by is chance, as it is for the first ones.
+    found = examined(expression, "torch.randn(512, 256).bfloat16()", tmp_path)
+    (tolerance,) = found.tolerances
+    assert tolerance.share is not None
+    assert 1e-2 < tolerance.share < 1e-1
+    assert {"scaled", "negated", "rounded", "thinned"} <= set(found.kinds)
+
+
 def test_a_variant_whose_answer_is_not_defined_is_not_used(tmp_path: Path) -> None:
     found = examined("torch.log(x)", "torch.rand(4096) + 0.5", tmp_path)
     assert "thinned" not in found.kinds  # The logarithm of zero.

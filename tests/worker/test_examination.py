@@ -51,7 +51,8 @@ def test_an_answer_that_takes_no_work_is_named(
     [
         ("torch.nn.functional.dropout(x, 0.5)", "answers differently"),
         ("torch.where(x > 0, x, float('nan'))", "NaN or infinities"),
-        ("torch.where(x > 0, x, float('-inf'))", "NaN or infinities"),
+        ("x * 3e38", "NaN or infinities"),
+        ("torch.where(x * 3e38 > 0, x, float('-inf')) - x * 3e38", "NaN or infinities"),
     ],
 )
 def test_an_answer_that_cannot_be_compared_is_a_fault(
@@ -93,6 +94,39 @@ def test_a_reference_that_is_far_from_the_truth_widens_the_tolerance(tmp_path: P
     # Ten times the type's tolerance is the most.
     most = examined("(x + 1e7) - 1e7", "torch.randn(4096)", tmp_path).tolerances
     assert most == (Tolerance(pytest.approx(1e-3)),)
+
+
+def test_infinities_that_a_task_asks_for_are_no_fault(tmp_path: Path) -> None:
+    found = examined("torch.where(x > 0, x, float('-inf'))", "torch.randn(64, 64)", tmp_path)
+    assert found.faults == ()
+    assert {"scaled", "heavy"} <= set(found.kinds)
+
+
+def test_a_type_that_is_written_into_a_task_does_not_hide_its_error(tmp_path: Path) -> None:
+    angles = "(1000 * x.float() / 10000 ** torch.linspace(0, 1, 64)).sin()"
+    found = examined(angles, "torch.randn(1024, 64)", tmp_path)
+    x = torch.randn(1024, 64, generator=torch.Generator().manual_seed(1))
+    own = (1000 * x / 10000 ** torch.linspace(0, 1, 64)).sin()
+    rates = 10000 ** torch.linspace(0, 1, 64, dtype=torch.float64)
+    exact = (1000 * x.double() / rates).sin().float()
+    assert not passes(exact, own, Tolerance(1e-4))
+    assert passes(exact, own, found.tolerances[0])
+
+
+@pytest.mark.parametrize("inputs", ["torch.randn(256, 128).bfloat16()", "torch.randn(256, 128)"])
+def test_what_is_made_of_bfloat16_is_no_more_exact_for_being_float32(
+    inputs: str, tmp_path: Path
+) -> None:
+    product = "(x.bfloat16()[:128] @ x.bfloat16()[128:].T).float()"
+    found = examined(product, inputs, tmp_path)
+    x = torch.randn(256, 128, generator=torch.Generator().manual_seed(1)).bfloat16()
+    own, exact = (x[:128] @ x[128:].T).float(), x[:128].float() @ x[128:].float().T
+    assert not passes(exact, own, Tolerance(1e-3))
+    assert passes(exact, own, found.tolerances[0])
+    assert "negated" in found.kinds
+    # Where nothing is lost to the type, the tolerance is that of the output.
+    plain = examined("x.float().sum(1)", inputs, tmp_path)
+    assert plain.tolerances == (Tolerance(1e-4),)
 
 
 @pytest.mark.parametrize("inner", [27, 2304])
@@ -169,6 +203,15 @@ def test_variants_keep_what_a_generator_promises() -> None:
         assert torch.equal(made[3], counts)
         assert not torch.equal(made[0], symmetric)
         assert torch.isfinite(made[0]).all()
+
+
+def test_ties_leave_a_spread_to_values_far_from_zero() -> None:
+    x = torch.randn(64, 64) + 1000
+    varied = vary("rounded", [x])
+    assert varied is not None
+    assert 4 < varied[0].unique().numel() < 64
+    assert varied[0].std() == pytest.approx(1, abs=0.1)
+    assert vary("thinned", [x]) is None
 
 
 def test_a_variant_that_changes_nothing_is_none() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -143,17 +144,64 @@ def test_another_order_of_operations_passes_every_time(tmp_path: Path) -> None:
         assert not passes(halves.topk(4).indices, answer, tolerance)
 
 
-def test_inputs_are_moved_in_order_and_towards_zero() -> None:
-    x = torch.cat([torch.randn(1000) * 10, torch.rand(1000), torch.zeros(3)])
-    for far in (False, True):
-        moved = jumps._nudged(x, far)
-        assert torch.equal(moved.sign(), x.sign())
-        assert bool((moved.abs() <= x.abs()).all())
-        assert bool((moved[x.argsort()].diff() >= 0).all())
-        assert not torch.equal(moved, x)
+def test_inputs_are_moved_in_order_towards_zero_or_away_from_it() -> None:
+    signed = torch.cat([torch.randn(1000) * 10, torch.rand(1000), torch.zeros(3)])
+    for x in (signed, torch.cat([torch.rand(2000), torch.ones(1), torch.zeros(1)])):
+        for far, outward in itertools.product((False, True), repeat=2):
+            moved = jumps._nudged(x, far, outward)
+            assert torch.equal(moved.sign(), x.sign())
+            assert bool(((moved.abs() >= x.abs()) if outward else (moved.abs() <= x.abs())).all())
+            assert bool((moved[x.argsort()].diff() >= 0).all())
+            assert not torch.equal(moved, x)
+            assert x.max() > 1 or moved.max() <= 1
+            assert (jumps._nudged(x, far, outward, 1) - x).abs().sum() < (moved - x).abs().sum()
     whole = torch.arange(5)
     assert torch.equal(jumps._nudged(whole, far=True), whole)
     assert jumps._nudged(torch.zeros(0), far=True).shape == (0,)
+
+
+def test_infinities_stay_where_inputs_are_moved() -> None:
+    mask = torch.tensor([0.0, -torch.inf, 1.0, torch.inf])
+    moved = jumps._nudged(mask)
+    assert torch.equal(moved.isinf(), mask.isinf())
+    assert not moved.isnan().any()
+    assert moved[2] != mask[2]
+
+
+PRODUCT = "torch.round(x[:, :8] / (x.abs().amax(1, keepdim=True) / 127)) @ self.gate.weight.T[:8]"
+
+
+@pytest.mark.parametrize("answer", [PRODUCT, f"({PRODUCT}).T.contiguous()"])
+def test_all_that_one_decision_changes_counts_as_one(answer: str, tmp_path: Path) -> None:
+    # One other code changes a row of 32, of which a few may change too little to be wrong.
+    (tolerance,) = tried(tmp_path, answer, "torch.randn(4096, 128)").tolerances
+    assert tolerance.share is not None
+    assert tolerance.share <= 1e-3
+    assert FEW * 16 <= tolerance.spare < 100 * 32
+
+
+@pytest.mark.parametrize(
+    "answer", ["(30 * self.gate(x)).sin()", "(x * 1.0).cumprod(1)", "torch.linalg.inv(x[:128])"]
+)
+def test_what_changes_quickly_does_not_jump(answer: str, tmp_path: Path) -> None:
+    (tolerance,) = tried(tmp_path, answer).tolerances
+    assert tolerance.spare <= FEW
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "half"])
+def test_steps_of_a_narrow_type_are_no_jumps(kind: str, tmp_path: Path) -> None:
+    # Moved by a hair, inputs of 16 bits move by a whole step or not at all.
+    answer, inputs = "x.float().logsumexp(1)", f"(torch.randn(512, 1024) * 3).{kind}()"
+    (tolerance,) = tried(tmp_path, answer, inputs).tolerances
+    assert tolerance.spare <= FEW
+
+
+def test_halves_that_fall_to_the_even_side_are_seen(tmp_path: Path) -> None:
+    # Of rounded inputs many lie on the edge of two codes, and fall down in the reference.
+    codes = "(x / (x.abs().amax(1, keepdim=True) / 448)).to(torch.float8_e4m3fn).view(torch.uint8)"
+    found = tried(tmp_path, codes, "torch.randn(1024, 512)")
+    assert "rounded" not in found.kinds
+    assert "scaled" in found.kinds
 
 
 def test_a_reference_that_moved_inputs_break_is_looked_at_without_them(tmp_path: Path) -> None:

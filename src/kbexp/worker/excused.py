@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kbexp.worker.jumps import FEW, run, ties_resolved
+from kbexp.worker.jumps import run, ties_resolved
 from kbexp.worker.precise import Precise, in_double
-from kbexp.worker.tolerance import Tolerance, where_wrong
+from kbexp.worker.tolerance import Tolerance, wrong_places
 
 if TYPE_CHECKING:
     import torch
@@ -80,10 +80,12 @@ class Excused:
         import torch
 
         wrong = [
-            where_wrong(one, answer, tolerance) if tolerance.spare else None
+            wrong_places(one, answer, tolerance) if tolerance.spare else None
             for one, answer, tolerance in zip(given, expected, self._tolerances, strict=True)
         ]
-        if all(places is None for places in wrong) or self._looked_s > TIME_S:
+        if self._looked_s > TIME_S:
+            return []
+        if not any(places is not None and bool(places.any().item()) for places in wrong):
             return []
         begun = time.monotonic()
         try:
@@ -101,7 +103,8 @@ class Excused:
             here = int((places & decided[number]).sum().item())
             self._decided[number] += here
             self._others[number] += int(places.sum().item()) - here
-            if self._others[number] > FEW + SHARE * self._decided[number]:
+            anywhere = self._tolerances[number].anywhere
+            if self._others[number] > anywhere + SHARE * self._decided[number]:
                 found.append(
                     f"output {number}: {self._others[number]} elements that neither rounding nor "
                     "ties decide were wrong in the calls that were looked at so far"
@@ -148,14 +151,10 @@ class Excused:
     def _jumped(
         self, rivals: Sequence[torch.Tensor], answers: Sequence[torch.Tensor]
     ) -> list[torch.Tensor]:
-        import torch
-
-        found = []
-        for rival, answer, tolerance in zip(rivals, answers, self._tolerances, strict=True):
-            places = where_wrong(rival.to(answer.dtype), answer, tolerance)
-            none = torch.zeros(answer.numel(), dtype=torch.bool, device=answer.device)
-            found.append(none if places is None else places)
-        return found
+        return [
+            wrong_places(rival.to(answer.dtype), answer, tolerance)
+            for rival, answer, tolerance in zip(rivals, answers, self._tolerances, strict=True)
+        ]
 
     def _moved(
         self,

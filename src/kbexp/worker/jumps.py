@@ -4,18 +4,22 @@ Which expert a token goes to, which of two scores is the eighth, to which whole 
 rounded: where two are nearly equal, another order of the same operations may find the other one,
 and an element is then not a little off but something else. No share of its size says how far, so
 such elements are counted: those that the reference itself, in float64 and with ties resolved the
-other way, answers differently.
+other way, answers differently. One decision may change many elements: where rounded values go into
+a product, a row of it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kbexp.worker.operators import has_ties, ties_the_other_way
-from kbexp.worker.tolerance import Tolerance, share_of, wrong_elements
+from kbexp.worker.tolerance import Tolerance, share_of, wrong_elements, wrong_places
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +30,8 @@ if TYPE_CHECKING:
 FACTOR = 4.0
 FEW = 6
 """So many times as many elements as the reference's are forgiven, as of its error, and so many
-more: of few that are expected more come now and then, and two that change places are two."""
+more, or so many times what one decision changes: of few that are expected more come now and then,
+and two that change places are two."""
 
 UNSEEN = 2
 """Of so many more that might have jumped, none may be seen in all draws."""
@@ -42,6 +47,17 @@ steadily shows that; some that rounding decides once in a million calls do."""
 FAR_NUDGE = 1e-2
 """And by up to this share of themselves where all elements have to be equal."""
 
+HALVINGS = range(-4, 8)
+"""So often is a nudge halved to find the least that one decision changes. It begins wide: of many
+thousand elements that a few hundred decisions change together, a usual one may move none."""
+
+CHUNK = 2**22
+"""Elements that are moved at a time."""
+
+STEEP = 0.3, 0.7
+"""An element that moves by such a share of itself when the nudge is halved is steep, and jumps
+nowhere."""
+
 ENOUGH = 2**17
 TIME_S = 0.5
 """So many elements of an answer are looked at where any of them may jump, in inputs that are drawn
@@ -50,34 +66,39 @@ anew, or as many as there is time for."""
 
 @dataclass(slots=True)
 class _Seen:
-    """How many elements of an answer jumped, in all draws: of themselves, and of moved inputs."""
+    """How many elements of an answer jumped, in all draws: of themselves, and of moved inputs.
+
+    `together` is how many do at once.
+    """
 
     size: int
     exact: bool
     jumped: int = 0
     moved: int = 0
+    together: int = 1
 
     def few(self, draws: int) -> bool:
         """Return whether more are to be looked at."""
         jumps = self.exact or self.jumped or self.moved
         return bool(jumps) and draws * self.size < ENOUGH
 
-    def spare(self, draws: int) -> int:
-        """Return how many are forgiven in one answer."""
+    def forgiving(self, tolerance: Tolerance, draws: int) -> Tolerance:
+        """Return the tolerance with which so many are forgiven in one answer."""
         usual = self.jumped / draws
         if usual > MOST * self.size or not self.jumped + self.moved:
-            return 0
-        usual += UNSEEN / draws
-        return min(int(FACTOR * usual) + FEW, int(MOST * self.size))
+            return tolerance
+        few, most = FEW * self.together, int(MOST * self.size)
+        spare = min(int(FACTOR * (usual + UNSEEN / draws)) + few, most)
+        return replace(tolerance, spare=spare, anywhere=min(few, spare))
 
 
-def spare_elements(
+def forgiving(
     problem: Problem,
     precise: Precise | None,
     another: Sequence[torch.Tensor],
     tolerances: Sequence[Tolerance],
-) -> list[int]:
-    """Return how many elements of each answer may be anything.
+) -> list[Tolerance]:
+    """Return the tolerances with which elements that rounding or a tie decides are forgiven.
 
     `another` is another draw of the inputs.
     """
@@ -99,9 +120,48 @@ def spare_elements(
         draws += 1
         more = draws == 1 or any(found.few(draws) for found in seen)
         if time.monotonic() > until or not more:
-            return [found.spare(draws) for found in seen]
+            break
         inputs = list(another) if draws == 1 else problem.draw()
         answers = problem.answers([tensor.clone() for tensor in inputs])
+    for found, count in zip(seen, _together(precise, inputs, answers, tolerances), strict=True):
+        found.together = max(count, 1)
+        found.moved += count
+    return [found.forgiving(t, draws) for found, t in zip(seen, tolerances, strict=True)]
+
+
+def _together(
+    precise: Precise | None,
+    inputs: Sequence[torch.Tensor],
+    answers: Sequence[torch.Tensor],
+    tolerances: Sequence[Tolerance],
+) -> list[int]:
+    """Return how many elements of each answer one decision changes; 0 where none was seen.
+
+    The less inputs are moved, the fewer decisions turn out otherwise: the fewest elements that jump
+    at all are those of one or two. What only changes quickly moves half as far by half a nudge, as
+    float64 shows; in narrower types a nudge is some steps or none.
+    """
+    until = time.monotonic() + TIME_S
+    fewest = [0] * len(answers)
+    if precise is None:
+        return fewest
+    wider: list[torch.Tensor] = []
+    with contextlib.suppress(Exception):  # memory may be short
+        wide = [tensor.double() if tensor.is_floating_point() else tensor for tensor in inputs]
+        own = precise.answers(wide, answers)
+        for halved in HALVINGS:
+            moved = precise.answers([_nudged(tensor, halved=halved) for tensor in wide], answers)
+            if own is None or moved is None or time.monotonic() > until:
+                break
+            changes = [_change(*pair) for pair in zip(moved, own, strict=True)]
+            for number, before in enumerate(wider):
+                wrong = wrong_places(moved[number], own[number], tolerances[number])
+                share = changes[number] / before
+                count = int((wrong & ~((share > STEEP[0]) & (share < STEEP[1]))).sum().item())
+                if count and count < (fewest[number] or math.inf):
+                    fewest[number] = count
+            wider = changes
+    return fewest
 
 
 def moved_elements(
@@ -112,9 +172,18 @@ def moved_elements(
     *,
     far: bool = False,
 ) -> list[int]:
-    """Return how many elements of each answer are wrong where inputs are moved a little."""
-    moved = run(problem, inputs, answers, lambda tensor: _nudged(tensor, far))
-    return [0] * len(answers) if moved is None else _wrong(moved, answers, tolerances)
+    """Return how many elements of each answer are wrong where inputs are moved a little.
+
+    Towards zero or away from it, whichever makes more wrong: what lies on an edge falls to one
+    side of it.
+    """
+    most = [0] * len(answers)
+    for outward in (False, True):
+        change = functools.partial(_nudged, far=far, outward=outward)
+        moved = run(problem, inputs, answers, change)
+        if moved is not None:
+            most = list(map(max, most, _wrong(moved, answers, tolerances)))
+    return most
 
 
 def _others(
@@ -158,23 +227,38 @@ def run(
     return answers if [t.shape for t in answers] == [t.shape for t in like] else None
 
 
-def _nudged(tensor: torch.Tensor, far: bool) -> torch.Tensor:
+def _nudged(
+    tensor: torch.Tensor, far: bool = False, outward: bool = False, halved: int = 0
+) -> torch.Tensor:
     """Return a copy whose elements are a little nearer to zero, small ones by a larger share.
 
-    What is between 0 and 1 remains so, and what is larger than another element remains so: no
-    rounding decides between two inputs that are compared as they are.
+    Or, `outward`, a little farther from it; by half as much for each time that it is `halved`. What
+    is between 0 and 1 remains so, and what is larger than another element remains so: no rounding
+    decides between two inputs that are compared as they are. Infinities stay.
     """
+    moved, share = tensor.clone(), share_of(tensor)
+    if share is None or not tensor.is_floating_point() or not tensor.numel():
+        return moved
+    most = (FAR_NUDGE if far else NUDGE * share) / 2**halved
+    # A part at a time: inputs may fill half of a device, and float64 keeps the order.
+    parts = moved.view(-1).split(CHUNK)
+    squares = sum(float(p.double().square().nan_to_num_(0, 0, 0).sum().item()) for p in parts)
+    scale = (squares / tensor.numel()) ** 0.5 or 1.0
+    low, high = (float(end.item()) for end in tensor.aminmax())
+    unit = outward and low >= 0 and high <= 1
+    for part in parts:
+        wide = part.double()
+        by = 1 - wide if unit else 1 / (1 + wide.abs() / scale)
+        part.copy_(wide * (1 + by * (most if outward else -most)))
+    return moved
+
+
+def _change(moved: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
+    """Return by how much each element moved, in a row."""
     import torch
 
-    share = share_of(tensor)
-    if share is None or not tensor.is_floating_point() or not tensor.numel():
-        return tensor.clone()
-    most = FAR_NUDGE if far else NUDGE * share
-    wide = tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-    scale = float(torch.linalg.vector_norm(wide).item()) / wide.numel() ** 0.5
-    # Each step keeps the order, rounded or not; in place, since inputs may fill half of a device.
-    factor = wide.abs().div_(scale or 1.0).add_(1.0).reciprocal_().mul_(-most).add_(1.0)
-    return factor.mul_(wide).to(tensor.dtype)
+    wide = torch.complex128 if answer.is_complex() else torch.float64
+    return (moved.to(wide) - answer.to(wide)).abs().reshape(-1)
 
 
 def _wrong(

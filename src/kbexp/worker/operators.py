@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kbexp.worker.tolerance import share_of
+
 if TYPE_CHECKING:
     from kbexp.worker.reference import Problem
 
@@ -32,11 +34,13 @@ PROBABILITIES = frozenset(
 class Watched:
     """One call of a reference: the operators' names, and the addresses of what they were given.
 
-    A name ends with that of the overload: "sort.default".
+    A name ends with that of the overload: "sort.default". `tolerance` is the widest of the types
+    that they were given; 0 where all are whole numbers.
     """
 
     operators: frozenset[str]
     read: frozenset[int]
+    tolerance: float = 0.0
 
 
 def watch(problem: Problem) -> Watched:
@@ -47,6 +51,7 @@ def watch(problem: Problem) -> Watched:
 
     operators: set[str] = set()
     read: set[int] = set()
+    tolerances = {0.0}
 
     class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
         @classmethod
@@ -61,6 +66,7 @@ def watch(problem: Problem) -> Watched:
             for leaf in tree_leaves((args, kwargs or {})):
                 if isinstance(leaf, torch.Tensor):
                     read.add(leaf.untyped_storage().data_ptr())
+                    tolerances.add(share_of(leaf) or 0.0)
             return func(*args, **(kwargs or {}))
 
     try:
@@ -68,7 +74,7 @@ def watch(problem: Problem) -> Watched:
             problem.outputs([tensor.clone() for tensor in problem.trials[0].inputs])
     except Exception:  # what runs may still not run when it is looked at
         return Watched(frozenset(), frozenset())
-    return Watched(frozenset(operators), frozenset(read))
+    return Watched(frozenset(operators), frozenset(read), max(tolerances))
 
 
 def has_ties(problem: Problem) -> bool:

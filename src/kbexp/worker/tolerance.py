@@ -30,11 +30,12 @@ class Tolerance:
     """By how much an output may differ from the expected one.
 
     Each element by a `share` of its size and of the output's scale, or not at all where that is
-    None; but `spare` elements may be anything.
+    None; but `spare` elements may be anything, `anywhere` of them also where no rounding decides.
     """
 
     share: float | None
     spare: int = 0
+    anywhere: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +84,18 @@ def wrong_elements(
     actual: torch.Tensor, expected: torch.Tensor, tolerance: Tolerance
 ) -> torch.Tensor:
     """Return, one-dimensional, those elements of `actual` that are wrong, spare ones too."""
-    flat, wrong = actual.reshape(-1), where_wrong(actual, expected, tolerance)
-    return flat[:0] if wrong is None else flat[wrong]
+    return actual.reshape(-1)[wrong_places(actual, expected, tolerance)]
 
 
-def where_wrong(
+def wrong_places(
     actual: torch.Tensor, expected: torch.Tensor, tolerance: Tolerance
-) -> torch.Tensor | None:
-    """Return, for each element in a row, whether it is wrong, be it a spare one; None for none."""
-    rule = rule_for(expected, tolerance.share)
-    return _wrong(actual.reshape(-1), expected.reshape(-1), rule)
+) -> torch.Tensor:
+    """Return, one-dimensional, for each element of `actual` whether it is wrong, spare ones too."""
+    import torch
+
+    flat, rule = actual.reshape(-1), rule_for(expected, tolerance.share)
+    wrong = _wrong(flat, expected.reshape(-1), rule)
+    return torch.zeros_like(flat, dtype=torch.bool) if wrong is None else wrong
 
 
 def _first_wrong(actual: torch.Tensor, expected: torch.Tensor, rule: Rule, spare: int) -> int:

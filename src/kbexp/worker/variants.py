@@ -104,17 +104,21 @@ def _vary(kind: str, tensor: torch.Tensor) -> torch.Tensor | None:
 
     low, high = (float(end.item()) for end in torch.aminmax(tensor))
     unit = low >= 0 and high <= 1
-    step = float(tensor.float().square().mean().sqrt().item())
-    if step == 0 or not low - high <= 0:  # All zeros, or some NaN.
+    size = float(tensor.float().square().mean().sqrt().item())
+    if size == 0 or not low - high <= 0:  # All zeros, or some NaN.
+        return None
+    # Steps of the size of what lies far from zero would leave one value of it, with no spread.
+    step = float(tensor.double().std(correction=0).item()) / 2
+    if kind in TIES and not step > 0:
         return None
     if kind == "scaled":
         return tensor / SCALE if unit else tensor * SCALE
     if kind == "negated":
         return -tensor
     if kind == "rounded":
-        return (tensor / (step / 2)).round().mul(step / 2).clamp(low, high)
+        return (tensor / step).round().mul(step).clamp(low, high)
     if kind == "thinned":
-        return torch.where(tensor.abs() < step / 2, 0, tensor)
+        return torch.where(tensor.abs() < step, 0, tensor)
     if kind == "heavy":
-        return tensor * tensor.abs() / (1 if unit else step)
+        return tensor * tensor.abs() / (1 if unit else size)
     raise ValueError(f"no kind of variant: {kind}")

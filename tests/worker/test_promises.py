@@ -25,6 +25,7 @@ PLAIN = {
     "short": "torch.arange(4) + torch.randint(0, 9, ())",
     "scalar": "torch.randn(())",
     "nothing": "torch.randn(0, 5)",
+    "few_columns": "torch.randn(64, 4)",
     "complex": "torch.randn(64, 64, dtype=torch.complex64)",
 }
 WHOLE = {
@@ -46,6 +47,8 @@ WHOLE = {
     "rows_by_the_first": "(lambda e: e[e[:, 0].argsort()])(torch.randint(0, 99, (512, 3)))",
     "shares": "torch.softmax(torch.randn(64, 64), dim=1)",
     "narrow_shares": "torch.softmax(torch.randn(64, 64), dim=0).half()",
+    "boxes": "(lambda x: torch.cat([x, x + torch.rand(64, 2) + 0.1], 1))(torch.randn(64, 2))",
+    "intervals": "torch.randn(2, 64).sort(dim=0).values + torch.tensor([[0.0], [0.1]])",
     "repeated": "torch.randn(1, 64).expand(8, -1)",
 }
 
@@ -71,6 +74,7 @@ def test_what_belongs_together_is_seen(name: str) -> None:
     (found,) = promises(drawn(WHOLE[name]))
     assert found.whole
     in_order = name.endswith("offsets") or name in ("edges", "descending") or "prefix" in name
+    in_order |= name in ("boxes", "intervals")
     assert found.ordered == in_order
 
 

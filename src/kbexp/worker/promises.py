@@ -7,6 +7,7 @@ fail without it. What is seen in all of a few draws counts as promised.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -28,7 +29,11 @@ FEW_IN_A_ROW = 4
 """Steps that ascend in a short list: those of five numbers do so in two draws once in 7,000."""
 
 COLUMNS = 8
-"""Each of so few is looked at alone: pairs and coordinates may be sorted by one of them."""
+"""Each of so few is looked at alone: pairs and coordinates may be sorted by one of them, or one may
+be the upper bound of another."""
+
+BOUNDED = 16
+"""Fewer rows may have one column below another by chance: so many do in two draws never."""
 
 MIXED = 512
 """Elements of each input that are another draw's where the reference is tried."""
@@ -44,7 +49,8 @@ class Promise:
 
     `whole`: its elements belong together, so that none is changed alone. `values`: other values
     than those that are drawn need not mean anything (labels, masks, shares of 1, positive definite
-    matrices). `ordered`: they ascend or descend, which their negatives do the other way round.
+    matrices). `ordered`: they ascend or descend, or one column is always below another, which their
+    negatives do the other way round.
     """
 
     whole: bool = False
@@ -106,7 +112,7 @@ def _answers_mixed(
 
 
 def _promise(tensors: Sequence[torch.Tensor]) -> Promise:
-    ordered = _ordered(tensors)
+    ordered = _ordered(tensors) or _bounded(tensors)
     if min(tensor.numel() for tensor in tensors) <= LEAST:
         return Promise(whole=ordered, ordered=ordered)
     shares = all(_shares(tensor) for tensor in tensors)
@@ -176,6 +182,22 @@ def _positive_definite(tensor: torch.Tensor) -> bool:
     if not bool((tensor.diagonal(dim1=-2, dim2=-1) > 0).all().item()):
         return False
     return not bool(torch.linalg.cholesky_ex(tensor).info.any().item())
+
+
+def _bounded(tensors: Sequence[torch.Tensor]) -> bool:
+    """Return whether some column is always below another, as the corners of boxes are."""
+    if tensors[0].is_complex():
+        return False
+    return any(
+        all(_below(part, dim, low, high) for t in tensors for part in (_corner(t), t))
+        for dim, size in enumerate(tensors[0].shape)
+        if 1 < size <= COLUMNS and tensors[0].numel() // size >= BOUNDED
+        for low, high in itertools.permutations(range(size), 2)
+    )
+
+
+def _below(tensor: torch.Tensor, dim: int, low: int, high: int) -> bool:
+    return bool((tensor.select(dim, low) < tensor.select(dim, high)).all().item())
 
 
 def _in_a_column(tensors: Sequence[torch.Tensor]) -> bool:

@@ -51,6 +51,9 @@ HALVINGS = range(-4, 8)
 """So often is a nudge halved to find the least that one decision changes. It begins wide: of many
 thousand elements that a few hundred decisions change together, a usual one may move none."""
 
+TOGETHER_S = 1.0
+"""No further nudge is tried after this."""
+
 CHUNK = 2**22
 """Elements that are moved at a time."""
 
@@ -141,7 +144,7 @@ def _together(
     at all are those of one or two. What only changes quickly moves half as far by half a nudge, as
     float64 shows; in narrower types a nudge is some steps or none.
     """
-    until = time.monotonic() + TIME_S
+    until = time.monotonic() + TOGETHER_S
     fewest = [0] * len(answers)
     if precise is None:
         return fewest
@@ -236,12 +239,14 @@ def _nudged(
     is between 0 and 1 remains so, and what is larger than another element remains so: no rounding
     decides between two inputs that are compared as they are. Infinities stay.
     """
+    import torch
+
     moved, share = tensor.clone(), share_of(tensor)
     if share is None or not tensor.is_floating_point() or not tensor.numel():
         return moved
     most = (FAR_NUDGE if far else NUDGE * share) / 2**halved
     # A part at a time: inputs may fill half of a device, and float64 keeps the order.
-    parts = moved.view(-1).split(CHUNK)
+    parts = torch.split(moved.view(-1), CHUNK)
     squares = sum(float(p.double().square().nan_to_num_(0, 0, 0).sum().item()) for p in parts)
     scale = (squares / tensor.numel()) ** 0.5 or 1.0
     low, high = (float(end.item()) for end in tensor.aminmax())

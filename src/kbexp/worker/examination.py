@@ -82,7 +82,6 @@ def examine(
 
     `another` is another draw of the inputs.
     """
-    started = time.monotonic()
     trial = problem.trials[0]
     kinds = []
     precise = in_double(problem)
@@ -96,6 +95,7 @@ def examine(
         roomy = forgiving(problem, precise, another, tolerances)
         if not effortless(trial.inputs, trial.expected, roomy, others):
             tolerances = roomy
+    started = time.monotonic()
     near = moved_elements(problem, trial.inputs, trial.expected, tolerances)
     yardstick = _Yardstick(problem, precise, tolerances, near)
     left_out = set(TIES) if names_any_of_equals(problem) else set()

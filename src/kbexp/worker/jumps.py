@@ -249,8 +249,7 @@ def _nudged(
     parts = torch.split(moved.view(-1), CHUNK)
     squares = sum(float(p.double().square().nan_to_num_(0, 0, 0).sum().item()) for p in parts)
     scale = (squares / tensor.numel()) ** 0.5 or 1.0
-    low, high = (float(end.item()) for end in tensor.aminmax())
-    unit = outward and low >= 0 and high <= 1
+    unit = outward and float(tensor.min().item()) >= 0 and float(tensor.max().item()) <= 1
     for part in parts:
         wide = part.double()
         by = 1 - wide if unit else 1 / (1 + wide.abs() / scale)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from kbexp.worker.arena import Layout
 from kbexp.worker.effortless import effortless, passes
-from kbexp.worker.jumps import FEW, forgiving, moved_elements
+from kbexp.worker.jumps import FEW, forgiving
+from kbexp.worker.nudges import moved_elements
 from kbexp.worker.operators import names_any_of_equals, wants_probabilities
 from kbexp.worker.precise import Precise, in_double
 from kbexp.worker.promises import Promise

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kbexp.worker.jumps import run, ties_resolved
+from kbexp.worker.jumps import ties_resolved
+from kbexp.worker.nudges import run
 from kbexp.worker.precise import Precise, in_double
 from kbexp.worker.tolerance import Tolerance, wrong_places
 

@@ -10,16 +10,15 @@ a product, a row of it.
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from kbexp.worker.nudges import moved_elements, run, wrong_counts
 from kbexp.worker.operators import has_ties, ties_the_other_way
-from kbexp.worker.tolerance import Tolerance, share_of, wrong_elements, wrong_places
+from kbexp.worker.together import changed_together
+from kbexp.worker.tolerance import Tolerance
 
 if TYPE_CHECKING:
     import torch
@@ -39,27 +38,6 @@ UNSEEN = 2
 MOST = 0.05
 """No larger share is forgiven, and none where the reference itself differs in more: whoever leaves
 it out gains as much at most."""
-
-NUDGE = 0.1
-"""Inputs are moved by up to this share of their type's tolerance. No answer that depends on them
-steadily shows that; some that rounding decides once in a million calls do."""
-
-FAR_NUDGE = 1e-2
-"""And by up to this share of themselves where all elements have to be equal."""
-
-HALVINGS = range(-4, 8)
-"""So often is a nudge halved to find the least that one decision changes. It begins wide: of many
-thousand elements that a few hundred decisions change together, a usual one may move none."""
-
-TOGETHER_S = 1.0
-"""No further nudge is tried after this."""
-
-CHUNK = 2**22
-"""Elements that are moved at a time."""
-
-STEEP = 0.3, 0.7
-"""An element that moves by such a share of itself when the nudge is halved is steep, and jumps
-nowhere."""
 
 ENOUGH = 2**17
 TIME_S = 0.5
@@ -112,7 +90,7 @@ def forgiving(
     draws = 0
     while True:
         others = list(_others(problem, precise, inputs, answers))
-        jumped = [_wrong(other, answers, tolerances) for other in others]
+        jumped = [wrong_counts(other, answers, tolerances) for other in others]
         moved = {
             far: moved_elements(problem, inputs, answers, tolerances, far=far)
             for far in {found.exact for found in seen}
@@ -126,67 +104,11 @@ def forgiving(
             break
         inputs = list(another) if draws == 1 else problem.draw()
         answers = problem.answers([tensor.clone() for tensor in inputs])
-    for found, count in zip(seen, _together(precise, inputs, answers, tolerances), strict=True):
+    together = changed_together(precise, inputs, answers, tolerances)
+    for found, count in zip(seen, together, strict=True):
         found.together = max(count, 1)
         found.moved += count
     return [found.forgiving(t, draws) for found, t in zip(seen, tolerances, strict=True)]
-
-
-def _together(
-    precise: Precise | None,
-    inputs: Sequence[torch.Tensor],
-    answers: Sequence[torch.Tensor],
-    tolerances: Sequence[Tolerance],
-) -> list[int]:
-    """Return how many elements of each answer one decision changes; 0 where none was seen.
-
-    The less inputs are moved, the fewer decisions turn out otherwise: the fewest elements that jump
-    at all are those of one or two. What only changes quickly moves half as far by half a nudge, as
-    float64 shows; in narrower types a nudge is some steps or none.
-    """
-    until = time.monotonic() + TOGETHER_S
-    fewest = [0] * len(answers)
-    if precise is None:
-        return fewest
-    wider: list[torch.Tensor] = []
-    with contextlib.suppress(Exception):  # memory may be short
-        wide = [tensor.double() if tensor.is_floating_point() else tensor for tensor in inputs]
-        own = precise.answers(wide, answers)
-        for halved in HALVINGS:
-            moved = precise.answers([_nudged(tensor, halved=halved) for tensor in wide], answers)
-            if own is None or moved is None or time.monotonic() > until:
-                break
-            changes = [_change(*pair) for pair in zip(moved, own, strict=True)]
-            for number, before in enumerate(wider):
-                wrong = wrong_places(moved[number], own[number], tolerances[number])
-                share = changes[number] / before
-                count = int((wrong & ~((share > STEEP[0]) & (share < STEEP[1]))).sum().item())
-                if count and count < (fewest[number] or math.inf):
-                    fewest[number] = count
-            wider = changes
-    return fewest
-
-
-def moved_elements(
-    problem: Problem,
-    inputs: Sequence[torch.Tensor],
-    answers: Sequence[torch.Tensor],
-    tolerances: Sequence[Tolerance],
-    *,
-    far: bool = False,
-) -> list[int]:
-    """Return how many elements of each answer are wrong where inputs are moved a little.
-
-    Towards zero or away from it, whichever makes more wrong: what lies on an edge falls to one
-    side of it.
-    """
-    most = [0] * len(answers)
-    for outward in (False, True):
-        change = functools.partial(_nudged, far=far, outward=outward)
-        moved = run(problem, inputs, answers, change)
-        if moved is not None:
-            most = list(map(max, most, _wrong(moved, answers, tolerances)))
-    return most
 
 
 def _others(
@@ -214,63 +136,3 @@ def ties_resolved(
         return None
     with ties_the_other_way():
         return run(problem, inputs, like, torch.Tensor.clone)
-
-
-def run(
-    problem: Problem,
-    inputs: Sequence[torch.Tensor],
-    like: Sequence[torch.Tensor],
-    change: Callable[[torch.Tensor], torch.Tensor],
-) -> list[torch.Tensor] | None:
-    """Return the answers to changed inputs; None where there are none of the shapes of `like`."""
-    try:
-        answers = problem.answers([change(tensor) for tensor in inputs])
-    except Exception:  # inputs need not mean anything, memory may be short, not all can be watched
-        return None
-    return answers if [t.shape for t in answers] == [t.shape for t in like] else None
-
-
-def _nudged(
-    tensor: torch.Tensor, far: bool = False, outward: bool = False, halved: int = 0
-) -> torch.Tensor:
-    """Return a copy whose elements are a little nearer to zero, small ones by a larger share.
-
-    Or, `outward`, a little farther from it; by half as much for each time that it is `halved`. What
-    is between 0 and 1 remains so, and what is larger than another element remains so: no rounding
-    decides between two inputs that are compared as they are. Infinities stay.
-    """
-    import torch
-
-    moved, share = tensor.clone(), share_of(tensor)
-    if share is None or not tensor.is_floating_point() or not tensor.numel():
-        return moved
-    most = (FAR_NUDGE if far else NUDGE * share) / 2**halved
-    # A part at a time: inputs may fill half of a device, and float64 keeps the order.
-    parts = torch.split(moved.view(-1), CHUNK)
-    squares = sum(float(p.double().square().nan_to_num_(0, 0, 0).sum().item()) for p in parts)
-    scale = (squares / tensor.numel()) ** 0.5 or 1.0
-    unit = outward and float(tensor.min().item()) >= 0 and float(tensor.max().item()) <= 1
-    for part in parts:
-        wide = part.double()
-        by = 1 - wide if unit else 1 / (1 + wide.abs() / scale)
-        part.copy_(wide * (1 + by * (most if outward else -most)))
-    return moved
-
-
-def _change(moved: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
-    """Return by how much each element moved, in a row."""
-    import torch
-
-    wide = torch.complex128 if answer.is_complex() else torch.float64
-    return (moved.to(wide) - answer.to(wide)).abs().reshape(-1)
-
-
-def _wrong(
-    rivals: Sequence[torch.Tensor],
-    answers: Sequence[torch.Tensor],
-    tolerances: Sequence[Tolerance],
-) -> list[int]:
-    return [
-        wrong_elements(rival.to(answer.dtype), answer, tolerance).numel()
-        for rival, answer, tolerance in zip(rivals, answers, tolerances, strict=True)
-    ]

@@ -68,16 +68,9 @@ def widened_types() -> Iterator[None]:
 
     Angles of a rotary embedding in float32, or scores that are cast before a softmax, are as far
     from the truth as float32 is. Types of 8 bits are what a task asks for, as whole numbers are.
+    Holds for this thread alone, unlike torch's default type: another one may be drawing inputs.
     """
-    import torch
     from torch.utils._python_dispatch import TorchDispatchMode
-
-    wider = {
-        torch.float32: torch.float64,
-        torch.float16: torch.float64,
-        torch.bfloat16: torch.float64,
-        torch.complex64: torch.complex128,
-    }
 
     class Widens(TorchDispatchMode):  # type: ignore[no-untyped-call]
         @classmethod
@@ -88,17 +81,47 @@ def widened_types() -> Iterator[None]:
             self, func: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
             kwargs = dict(kwargs or {})
-            if kwargs.get("dtype") in wider:
-                kwargs["dtype"] = wider[kwargs["dtype"]]
-            return func(*args, **kwargs)
+            if kwargs.get("dtype") in _wider():
+                kwargs["dtype"] = _wider()[kwargs["dtype"]]
+            made = func(*args, **kwargs)
+            return _made_wide(func, args, kwargs) if _is_narrow_of_nothing(made, args) else made
 
-    usual = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        with Widens():  # type: ignore[no-untyped-call]
-            yield
-    finally:
-        torch.set_default_dtype(usual)
+    with Widens():  # type: ignore[no-untyped-call]
+        yield
+
+
+def _wider() -> dict[torch.dtype, torch.dtype]:
+    import torch
+
+    return {
+        torch.float32: torch.float64,
+        torch.float16: torch.float64,
+        torch.bfloat16: torch.float64,
+        torch.complex64: torch.complex128,
+    }
+
+
+def _is_narrow_of_nothing(made: Any, args: Any) -> bool:
+    """Return whether torch's default type was made, of whole numbers or of no tensor at all."""
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    if not isinstance(made, torch.Tensor) or made.dtype != torch.float32:
+        return False
+    given = [leaf for leaf in tree_leaves(args) if isinstance(leaf, torch.Tensor)]
+    return not any(tensor.is_floating_point() or tensor.is_complex() for tensor in given)
+
+
+def _made_wide(func: Any, args: Any, kwargs: dict[str, Any]) -> torch.Tensor:
+    """Make it again in float64: of whole numbers as such, or of the type that it takes."""
+    import torch
+    from torch.utils._pytree import tree_map
+
+    wide = tree_map(lambda leaf: leaf.double() if isinstance(leaf, torch.Tensor) else leaf, args)
+    named = any(argument.name == "dtype" for argument in func._schema.arguments)
+    made = func(*wide, **(kwargs | {"dtype": torch.float64} if named else kwargs))
+    assert isinstance(made, torch.Tensor)
+    return made.double()
 
 
 def _widened(tensor: torch.Tensor) -> torch.Tensor:

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
     from kbexp.worker.precise import Precise
 
-HALVINGS = range(-4, 8)
-"""So often is a nudge halved to find the least that one decision changes. It begins wide: of many
-thousand elements that a few hundred decisions change together, a usual one may move none."""
+HALVINGS = range(-4, 27, 2)
+"""So often is a nudge halved until it changes nothing. It begins wide: of many thousand elements
+that a few hundred decisions change together, a usual one may move none."""
 
 TOGETHER_S = 1.0
 """No further nudge is tried after this."""
 
-STEEP = 0.3, 0.7
-"""An element that moves by such a share of itself when the nudge is halved is steep, and jumps
-nowhere."""
+STEEP = 0.1, 0.5
+"""An element that moves by such a share of itself when the nudge is a quarter of what it was is
+steep, and jumps nowhere."""
 
 
 def changed_together(
@@ -34,16 +34,17 @@ def changed_together(
     answers: Sequence[torch.Tensor],
     tolerances: Sequence[Tolerance],
 ) -> list[int]:
-    """Return how many elements of each answer one decision changes; 0 where none was seen.
+    """Return how many elements of each answer one decision changes; 0 where that did not show.
 
     The less inputs are moved, the fewer decisions turn out otherwise: the fewest elements that jump
-    at all are those of one or two. What only changes quickly moves half as far by half a nudge, as
-    float64 shows; in narrower types a nudge is some steps or none.
+    at all before none does are those of one or two. What only changes quickly moves a quarter as
+    far by a quarter of a nudge, as float64 shows; in narrower types a nudge is some steps or none.
     """
     until = time.monotonic() + TOGETHER_S
-    fewest = [0] * len(answers)
+    fewest = [math.inf] * len(answers)
+    settled = [0] * len(answers)
     if precise is None:
-        return fewest
+        return settled
     wider: list[torch.Tensor] = []
     with contextlib.suppress(Exception):  # memory may be short
         wide = [tensor.double() if tensor.is_floating_point() else tensor for tensor in inputs]
@@ -57,10 +58,12 @@ def changed_together(
                 wrong = wrong_places(moved[number], own[number], tolerances[number])
                 share = changes[number] / before
                 count = int((wrong & ~((share > STEEP[0]) & (share < STEEP[1]))).sum().item())
-                if count and count < (fewest[number] or math.inf):
-                    fewest[number] = count
+                if count:
+                    fewest[number] = min(count, fewest[number])
+                elif fewest[number] < math.inf:
+                    settled[number] = int(fewest[number])
             wider = changes
-    return fewest
+    return settled
 
 
 def _change(moved: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:

@@ -37,7 +37,7 @@ CHAOS = """start, count = x.sigmoid() * 0.01 + 0.3, torch.zeros_like(x, dtype=to
 @pytest.mark.parametrize(
     ("body", "share", "least", "most"),
     [
-        ("return x > 0.1", None, 1, 8),
+        ("return torch.round(x * 50).int()", None, 1, 8),
         (CODES, 1e-4, 16, 8 * 16),
         # Nearly all at first, fewer with each smaller nudge, and never none.
         (CHAOS, None, 0, 0),

@@ -306,12 +306,14 @@ class Caller:
     def _check(self, side: Side, slot: int, given: list[torch.Tensor]) -> None:
         """Compare what the runner left in a slot with the answers to what stood there."""
         feed = self._feed(side)
-        expected = self._answers.expected(feed.content(slot))
+        content = feed.content(slot)
+        expected = self._answers.expected(content)
         found = self._answers.differences(given, expected)
         unexcused: list[str] = []
         if not found and any(tolerance.spare for tolerance in self._examined.tolerances):
+            varied = bool(content.trial.kind)
             with self._kernel.apart(), self._baseline.apart():
-                unexcused = self._excused.too_many(given, expected, feed.content(slot).inputs())
+                unexcused = self._excused.too_many(given, expected, content.inputs(), varied)
         change = feed.settle(slot)
         if not found and not unexcused:
             return

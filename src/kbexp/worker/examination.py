@@ -60,9 +60,8 @@ TIME_S = 5.0
 class Examination:
     """What was found: the layout of a slot, the tolerance of every output, usable variants.
 
-    `faults` are sentences for people. `aliases`
-    says that the reference's answers lie in the memory of its inputs. `promised` is what the
-    generator promises of every input; () is nothing.
+    `faults` are sentences for people. `aliases` says that the reference's answers lie in the memory
+    of its inputs. `promised` is what the generator promises of every input; () is nothing.
     """
 
     layout: Layout

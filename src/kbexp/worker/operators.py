@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kbexp.worker.dispatch import dispatching
 from kbexp.worker.tolerance import share_of
 
 if TYPE_CHECKING:
@@ -46,31 +46,22 @@ class Watched:
 def watch(problem: Problem) -> Watched:
     """Call the reference on the task's own inputs and return what was seen; nothing if it fails."""
     import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
 
     operators: set[str] = set()
     read: set[int] = set()
     tolerances = {0.0}
 
-    class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        @classmethod
-        def _should_skip_dynamo(cls) -> bool:
-            """Keep torch from importing its compiler at the first operator: a second or two."""
-            return False
-
-        def __torch_dispatch__(
-            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-        ) -> Any:
-            operators.add(str(func).removeprefix("aten."))
-            for leaf in tree_leaves((args, kwargs or {})):
-                if isinstance(leaf, torch.Tensor):
-                    read.add(leaf.untyped_storage().data_ptr())
-                    tolerances.add(share_of(leaf) or 0.0)
-            return func(*args, **(kwargs or {}))
+    def read_by(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        operators.add(str(func).removeprefix("aten."))
+        for leaf in tree_leaves((args, kwargs)):
+            if isinstance(leaf, torch.Tensor):
+                read.add(leaf.untyped_storage().data_ptr())
+                tolerances.add(share_of(leaf) or 0.0)
+        return func(*args, **kwargs)
 
     try:
-        with Reads():  # type: ignore[no-untyped-call]
+        with dispatching(read_by):
             problem.outputs([tensor.clone() for tensor in problem.trials[0].inputs])
     except Exception:  # what runs may still not run when it is looked at
         return Watched(frozenset(), frozenset())
@@ -101,26 +92,15 @@ def wants_probabilities(problem: Problem) -> bool:
     return not PROBABILITIES.isdisjoint(problem.watched().operators)
 
 
-@contextmanager
-def ties_the_other_way() -> Iterator[None]:
+def ties_the_other_way() -> AbstractContextManager[Any]:
     """Have operators that may name any of several equal values look from the other end."""
-    from torch.utils._python_dispatch import TorchDispatchMode
 
-    class Reverses(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        @classmethod
-        def _should_skip_dynamo(cls) -> bool:
-            return False
+    def reverse(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        place = ANY_ORDER.get(str(func).removeprefix("aten."))
+        if place is None or not args[0].dim():
+            return func(*args, **kwargs)
+        dim = args[place] if len(args) > place else kwargs.get("dim", -1)
+        values, places = func(args[0].flip(dim), *args[1:], **kwargs)
+        return values, args[0].shape[dim] - 1 - places
 
-        def __torch_dispatch__(
-            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-        ) -> Any:
-            kwargs = kwargs or {}
-            place = ANY_ORDER.get(str(func).removeprefix("aten."))
-            if place is None or not args[0].dim():
-                return func(*args, **kwargs)
-            dim = args[place] if len(args) > place else kwargs.get("dim", -1)
-            values, places = func(args[0].flip(dim), *args[1:], **kwargs)
-            return values, args[0].shape[dim] - 1 - places
-
-    with Reverses():  # type: ignore[no-untyped-call]
-        yield
+    return dispatching(reverse)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kbexp.worker.dispatch import dispatching
 from kbexp.worker.tree import output_tensors, unflatten
 
 if TYPE_CHECKING:
@@ -62,32 +63,21 @@ def in_double(problem: Problem) -> Precise | None:
         return None
 
 
-@contextmanager
-def widened_types() -> Iterator[None]:
+def widened_types() -> AbstractContextManager[Any]:
     """Have operators that are told to make float32, or 16 bits, make float64 instead.
 
     Angles of a rotary embedding in float32, or scores that are cast before a softmax, are as far
     from the truth as float32 is. Types of 8 bits are what a task asks for, as whole numbers are.
     Holds for this thread alone, unlike torch's default type: another one may be drawing inputs.
     """
-    from torch.utils._python_dispatch import TorchDispatchMode
 
-    class Widens(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        @classmethod
-        def _should_skip_dynamo(cls) -> bool:
-            return False
+    def widen(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        if kwargs.get("dtype") in _wider():
+            kwargs["dtype"] = _wider()[kwargs["dtype"]]
+        made = func(*args, **kwargs)
+        return _made_wide(func, args, kwargs) if _is_narrow_of_nothing(made, args) else made
 
-        def __torch_dispatch__(
-            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-        ) -> Any:
-            kwargs = dict(kwargs or {})
-            if kwargs.get("dtype") in _wider():
-                kwargs["dtype"] = _wider()[kwargs["dtype"]]
-            made = func(*args, **kwargs)
-            return _made_wide(func, args, kwargs) if _is_narrow_of_nothing(made, args) else made
-
-    with Widens():  # type: ignore[no-untyped-call]
-        yield
+    return dispatching(widen)
 
 
 def _wider() -> dict[torch.dtype, torch.dtype]:

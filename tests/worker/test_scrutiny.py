@@ -17,9 +17,11 @@ from kbexp.worker.outcome import Outcome, Stop
 from kbexp.worker.scrutiny import (
     BARE_BLOCKS,
     FEWEST_BLOCKS,
-    FEWEST_LONE,
     FEWEST_TIMES,
+    FEWEST_TURNS,
     MOST_LONE,
+    MOST_TURNS,
+    TURNS,
     Scrutiny,
 )
 from kbexp.worker.timing import FEWEST_CALLS
@@ -58,7 +60,12 @@ class Device:
         return Block([500_000] * calls, each_ns * calls)
 
     def kept_ms(self, side: Any, calls: int, graph: bool, times: int) -> float | None:
-        asked = f"{side.name}_{'lone' if calls == 1 else 'many'}_{'graph' if graph else 'kept'}"
+        return self._took(f"{side.name}_many_{'graph' if graph else 'kept'}")
+
+    def turn_ms(self, side: Any, calls: int, graph: bool, times: int) -> float | None:
+        return self._took(f"{side.name}_lone_{'graph' if graph else 'turns'}")
+
+    def _took(self, asked: str) -> float | None:
         self.asked.append(asked)
         took = self.took.get(asked)
         if isinstance(took, Outcome):
@@ -94,7 +101,7 @@ def test_few_slots_make_no_shorter_blocks() -> None:
     """What is left open is a block's: of three calls it would be all of a short one."""
     many, lone = scrutiny(Device(), slots=3, ms=0.03)._planned()
     assert (many.calls, many.later_calls) == (EvaluatorConfig().max_calls, 3)
-    assert (lone.calls, lone.later_calls) == (1, 1)
+    assert (lone.calls, lone.times) == (3, MOST_TURNS // 3)
 
 
 @pytest.mark.parametrize(("mixes", "calls"), [(True, 100), (False, 25)])
@@ -103,14 +110,14 @@ def test_short_calls_are_many_where_new_inputs_take_no_time(mixes: bool, calls: 
     device.can_mix = mixes
     many, lone = scrutiny(device, ms=0.03)._planned()
     assert (many.calls, many.later_calls) == (calls, calls)
-    assert lone.times == MOST_LONE
+    assert (lone.calls, lone.times) == (TURNS, MOST_TURNS // TURNS)
 
 
 def test_inputs_that_take_long_to_draw_make_few_calls() -> None:
     device = Device()
     device.can_mix, device.draws = False, Draws(list, 0.2, Layout((), ()), "cpu")
     many, lone = scrutiny(device, ms=0.03)._planned()
-    assert (many.calls, lone.times) == (FEWEST_CALLS, FEWEST_LONE)
+    assert (many.calls, lone.calls, lone.times) == (FEWEST_CALLS, FEWEST_TURNS, 1)
     assert (many.blocks, many.times) == (3, 3)
     device.draws = Draws(list, 2.0, Layout((), ()), "cpu")
     many, _ = scrutiny(device, ms=0.03)._planned()
@@ -119,16 +126,17 @@ def test_inputs_that_take_long_to_draw_make_few_calls() -> None:
 
 def test_long_calls_are_made_alone_less_often() -> None:
     many, lone = scrutiny(Device(), ms=400.0)._planned()
-    assert (many.blocks, lone.blocks, lone.times) == (BARE_BLOCKS, FEWEST_LONE, FEWEST_LONE)
+    assert (many.blocks, lone.calls, lone.times) == (BARE_BLOCKS, FEWEST_TURNS, 1)
 
 
-EVERY = {f"{size}_{way}": 0.6 for size in ("many", "lone") for way in ("kept", "graph")}
+EVERY = {"many_kept": 0.6, "many_graph": 0.6, "lone_turns": 0.7, "lone_graph": 0.6}
+NOTHING = {"many_kept": 0.2, "many_graph": 0.1, "lone_turns": 0.3, "lone_graph": 0.15}
 
 
 def took(**kernel: float | Outcome | None) -> dict[str, Any]:
     """Return what both sides take, where the kernel's differs."""
-    reference = {f"reference_{way}": ms for way, ms in EVERY.items()}
-    return reference | {f"kernel_{way}": ms for way, ms in (EVERY | kernel).items()}
+    sides = {"kernel": EVERY | kernel, "reference": EVERY, "nothing": NOTHING}
+    return {f"{side}_{way}": ms for side, ways in sides.items() for way, ms in ways.items()}
 
 
 def look(device: Device) -> Any:
@@ -138,72 +146,50 @@ def look(device: Device) -> Any:
     return looking.look_at_reference()
 
 
-def test_where_both_are_recorded_their_graphs_are_compared() -> None:
+def test_a_graph_is_compared_with_one_of_nothing() -> None:
     device = Device(**took(lone_graph=0.9))
     bare = look(device)
     assert bare.many.in_graph
     assert bare.lone.in_graph
     assert (bare.reference_ms, bare.copy_ms) == (0.5, 0.01)
-    assert bare.many.bound_ms(0.5) == pytest.approx(0.5)
-    assert bare.lone.bound_ms(0.5) == pytest.approx(0.8)
+    assert bare.many.bound_ms(0.5) == pytest.approx(0.6 - 0.1)
+    assert bare.lone.bound_ms(0.5) == pytest.approx(0.9 - 0.15)
     assert bare.figures()["lone_replayed_ms"] == 0.9
-    assert not {"reference_many_kept", "idle"} & set(device.asked)
+    assert not [asked for asked in device.asked if asked.startswith("reference")]
 
 
-def test_what_lies_around_a_call_is_seen_where_there_is_no_graph() -> None:
-    nothing = {"nothing_many_kept": 0.2, "nothing_lone_kept": 0.3}
-    device = Device(**took(many_graph=None, lone_graph=None), **nothing)
+def test_where_there_is_no_graph_the_references_host_is_seen() -> None:
+    device = Device(**took(many_graph=None, lone_graph=None))
     bare = look(device)
     assert not bare.many.in_graph
     assert bare.many.asked_later
-    assert bare.many.bound_ms(0.5) == pytest.approx(0.4)
-    assert bare.lone.bound_ms(0.5) == pytest.approx(0.3)
-    assert bare.many.reference.kept_ms == 0.6
-    assert device.asked[-3:] == ["idle", "nothing_many_kept", "nothing_lone_kept"]
-    assert bare.figures()["lone_kept_nothing_ms"] == 0.3
-
-
-def test_a_graph_of_nothing_stands_beside_a_kernel_that_alone_can_be_recorded() -> None:
-    nothing = {"nothing_many_kept": 0.2, "nothing_many_graph": 0.1, "nothing_lone_kept": 0.3}
-    unrecorded = {"reference_many_graph": None, "reference_lone_graph": None}
-    device = Device(**took() | unrecorded | nothing)
-    bare = look(device)
-    assert bare.many.bound_ms(0.5) == pytest.approx(0.5)
-    assert bare.lone.bound_ms(0.5) == pytest.approx(0.3)
-    assert device.asked[-2:] == ["nothing_many_graph", "nothing_lone_graph"]
-    # Recording may end the process; what was seen before stands.
-    died = Outcome(Status.INFRASTRUCTURE_ERROR, Phase.TIMING, ("the reference failed",))
-    bare = look(Device(**took() | unrecorded | nothing | {"nothing_many_graph": died}))
-    assert bare.many.bound_ms(0.5) == pytest.approx(0.4)
-    assert bare.lone.bound_ms(0.5) == pytest.approx(0.3)
-
-
-def test_a_reference_that_recording_breaks_is_compared_as_far_as_it_was_seen() -> None:
-    died = Outcome(Status.INFRASTRUCTURE_ERROR, Phase.TIMING, ("the reference failed",))
-    broken = {f"{name}_{size}_{way}": died for name in ("reference", "nothing")
-              for size in ("many", "lone") for way in ("kept", "graph")}  # fmt: skip
-    bare = look(Device(**took() | broken | {"idle": died}))
-    assert not bare.many.asked_later
-    # A millisecond in blocks on both sides, of which the reference takes half.
-    assert bare.many.bound_ms(0.5) == pytest.approx(0.5)
-    assert bare.lone.reference.in_blocks_ms == 1.0
+    assert not bare.uses_again
+    assert bare.many.bound_ms(0.5) == pytest.approx(0.6 - 0.2)
+    assert bare.lone.bound_ms(0.5) == pytest.approx(0.7 - 0.3)
+    assert (bare.many.reference.kept_ms, bare.lone.reference.in_blocks_ms) == (0.6, 0.7)
+    assert device.asked[-3:] == ["idle", "nothing_many_kept", "nothing_lone_turns"]
+    assert bare.figures()["lone_bare_nothing_ms"] == 0.3
 
 
 def test_a_reference_that_ends_while_it_makes_no_calls_leaves_the_flushes_as_they_were() -> None:
     """By their number the usual clocks are compared afterwards."""
     died = Outcome(Status.INFRASTRUCTURE_ERROR, Phase.TIMING, ("the reference failed",))
-    device = Device(**took(many_graph=None, lone_graph=None), nothing_block=died)
-    bare = look(device)
-    assert bare.many.nothing is None
+    device = Device(**took(), nothing_block=died)
+    with pytest.raises(Stop):
+        look(device)
     assert (device.flushes, device.looks) == (4, 1)
 
 
-def test_without_cuda_ipc_nothing_can_be_seen() -> None:
+def test_without_cuda_ipc_calls_are_made_alone_in_blocks() -> None:
     device = Device()
     device.on_device = False
+    _, lone = scrutiny(device, ms=0.03)._planned()
+    assert (lone.calls, lone.blocks) == (1, MOST_LONE)
     bare = look(device)
     assert bare.many.nothing is bare.lone.nothing is None
-    assert "idle" not in device.asked
+    # A millisecond on both sides, of which the reference takes half.
+    assert bare.many.bound_ms(0.5) == bare.lone.bound_ms(0.5) == pytest.approx(0.5)
+    assert not [asked for asked in device.asked if "lone" in asked or asked == "idle"]
 
 
 def test_outputs_that_cannot_be_had_later_but_one_by_one() -> None:
@@ -215,11 +201,13 @@ def test_outputs_that_cannot_be_had_later_but_one_by_one() -> None:
 def test_a_kernel_that_ends_where_it_is_recorded_is_not_to_blame() -> None:
     died = Outcome(Status.RUNTIME_ERROR, Phase.TIMING, ("its process ended",))
     bare = look(Device(**took(many_graph=died)))
-    assert bare.many.kernel.kept_ms == bare.lone.kernel.kept_ms == 0.6
+    assert bare.many.kernel.kept_ms == 0.6
     assert bare.lone.kernel.replayed_ms is None
     assert bare.many.kernel.in_blocks_ms == 1.0
 
 
-def test_one_that_lies_is() -> None:
+@pytest.mark.parametrize("way", ["many_kept", "lone_turns", "lone_graph"])
+def test_one_that_lies_is(way: str) -> None:
+    lies = Outcome(Status.REJECTED, Phase.TIMING, ("it lies",))
     with pytest.raises(Stop):
-        look(Device(**took(lone_kept=Outcome(Status.REJECTED, Phase.TIMING, ("it lies",)))))
+        look(Device(**took(**{way: lies})))

@@ -18,7 +18,7 @@ from kbexp.worker.excused import Excused
 from kbexp.worker.feed import Feed
 from kbexp.worker.flush import copy_time_ms
 from kbexp.worker.in_turn import Block, InTurn, standing
-from kbexp.worker.kept import Kept
+from kbexp.worker.kept import Calls, Kept, Turns
 from kbexp.worker.memory import Lending
 from kbexp.worker.outcome import Outcome, Stop
 from kbexp.worker.reference import Problem, Trial
@@ -135,13 +135,34 @@ class Caller:
         """Return what one of so many calls takes whose outputs are asked for later, see `Kept`."""
         if not self.on_device:
             return None
-        answers = self._answers if side is self._kernel else None
-        slots = self._slots(side, calls)
-        feed = self._feed(side)
-        draws = self.draws if calls == 1 or self.draws.quick(calls * times) else None
-        return Kept(
-            side, slots, feed, self._lending, self._random, answers, graph, times, draws
-        ).call_ms()
+        quick = self.draws.quick(calls * times)
+        return self._unflushed(Kept, side, calls, graph, times, quick).call_ms()
+
+    def turn_ms(self, side: Side, calls: int, graph: bool, times: int) -> float | None:
+        """Return what one of so many calls takes that are made one by one, see `Turns`.
+
+        None where they cannot be recorded; raises `Stop` where they are wrong without that.
+        """
+        taken_ms = self._unflushed(Turns, side, calls, graph, times, drawn=True).call_ms()
+        if taken_ms is None and not graph:
+            reason = "a call that was made alone gave a wrong answer after correct ones"
+            raise Stop(Outcome(Status.INCORRECT, Phase.CORRECTNESS, (reason,)))
+        return taken_ms
+
+    def _unflushed(
+        self, kind: type[Calls], side: Side, calls: int, graph: bool, times: int, drawn: bool
+    ) -> Calls:
+        return kind(
+            side,
+            self._slots(side, calls),
+            self._feed(side),
+            self._lending,
+            self._random,
+            self._answers if side is self._kernel else None,
+            graph,
+            times,
+            self.draws if drawn else None,
+        )
 
     def idle(self, side: Side) -> None:
         """From now on have a runner hand over one and the same answer, and call nothing."""

@@ -30,15 +30,24 @@ in two of five blocks, and in twelve blocks once in 25,000 evaluations."""
 PIECE_BYTES = 64
 """Of outputs that are looked at, and of each slot's inputs that are overwritten."""
 
+WITHHELD_BYTES = 4 * 2**20
+"""Of one call's inputs, which come at the last moment: some 0.1 ms for a copy from the host."""
 
-def _piece(tensor: torch.Tensor, chance: random.Random) -> tuple[torch.Tensor, int]:
-    """Return a piece of a tensor's bytes and where it begins."""
+MOST_WITHHELD = 8
+"""Input tensors of one call that do: each takes the host some 0.005 ms."""
+
+
+def _piece(
+    tensor: torch.Tensor, chance: random.Random, size: int = PIECE_BYTES
+) -> tuple[torch.Tensor, int]:
+    """Return a piece of so many of a tensor's bytes, or all, and where it begins."""
     import torch
 
     whole = tensor.view(-1).view(torch.uint8)
     unit = tensor.element_size()
-    first = unit * chance.randrange(max(0, whole.numel() - PIECE_BYTES) // unit + 1)
-    return whole[first : first + PIECE_BYTES], first
+    size -= size % unit
+    first = unit * chance.randrange(max(0, whole.numel() - size) // unit + 1)
+    return whole[first : first + size], first
 
 
 class _Engine:
@@ -48,15 +57,17 @@ class _Engine:
         import torch
 
         self._pieces = pieces
+        self._widest = max((piece.numel() for piece in pieces), default=0)
         self._stream: torch.cuda.Stream | None = None
-        if pieces:
+        if pieces and pieces[0].is_cuda:
             self._stream = torch.cuda.Stream(pieces[0].device)  # type: ignore[no-untyped-call]
 
     def rows(self) -> torch.Tensor:
         """Return host memory with a row for every piece."""
         import torch
 
-        return torch.zeros(len(self._pieces), PIECE_BYTES, dtype=torch.uint8, pin_memory=True)
+        shape, pinned = (len(self._pieces), self._widest), self._stream is not None
+        return torch.zeros(shape, dtype=torch.uint8, pin_memory=pinned)
 
     def read(self, rows: torch.Tensor) -> None:
         """Copy every piece to its row."""
@@ -73,12 +84,12 @@ class _Engine:
     def _copy(self, pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
         import torch
 
-        if self._stream is None:
-            return
+        # Without one, as on a CPU, they are plain copies.
         with torch.cuda.stream(self._stream):
             for target, source in pairs:
                 target.copy_(source, non_blocking=True)
-        self._stream.synchronize()
+        if self._stream is not None:
+            self._stream.synchronize()
 
 
 class Glance:
@@ -87,9 +98,11 @@ class Glance:
     Made before the calls, so that looking takes no longer than copying does.
     """
 
-    def __init__(self, arena: Arena, slots: list[int], chance: random.Random) -> None:
+    def __init__(
+        self, arena: Arena, slots: list[int], chance: random.Random, count: int = PIECES
+    ) -> None:
         pieces = []
-        for slot in chance.choices(slots, k=PIECES):
+        for slot in chance.choices(slots, k=count):
             outputs = [tensor for tensor in arena.outputs(slot) if tensor.numel()]
             if outputs:
                 pieces.append(_piece(chance.choice(outputs), chance)[0])
@@ -129,6 +142,34 @@ class Spoiler:
     def spoil(self) -> None:
         """Overwrite them now."""
         self._engine.write(self._new)
+
+
+class Withheld:
+    """What is kept back of a slot's inputs until its call; something else stands there meanwhile.
+
+    All of them where they are small; of larger ones, a piece of one.
+    """
+
+    def __init__(self, arena: Arena, slot: int, feed: Feed, chance: random.Random) -> None:
+        inputs = arena.inputs(slot)
+        sizes = [tensor.numel() * tensor.element_size() for tensor in inputs]
+        chosen = [index for index, size in enumerate(sizes) if size]
+        if sum(sizes) > WITHHELD_BYTES or len(chosen) > MOST_WITHHELD:
+            chosen = chance.choices(range(len(inputs)), sizes)
+        pieces, others = [], []
+        for index in chosen:
+            piece, first = _piece(inputs[index], chance, WITHHELD_BYTES)
+            pieces.append(piece)
+            others.append(feed.other_bytes(index, first, piece.numel()))
+        self._engine = _Engine(pieces)
+        self._rows = self._engine.rows()
+        self._engine.read(self._rows)
+        for piece, other in zip(pieces, others, strict=True):
+            piece.copy_(other)
+
+    def give(self) -> None:
+        """Write them now."""
+        self._engine.write(self._rows)
 
 
 def hold_to(glance: Glance, side: Side) -> None:

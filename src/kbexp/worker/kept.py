@@ -1,21 +1,27 @@
-"""What a call on a CUDA device takes at least, by the judge's clock: outputs are asked for later.
+"""What a call on a CUDA device takes at least, by the judge's clock alone.
 
 The calls on some slots are made one after another, or recorded as one CUDA graph, in which the host
 needs no time, and replayed; on new inputs each time. Where their outputs are to be copied, a runner
 is told only when it has said that it is done, and some bytes of the inputs are overwritten before:
 so nobody can write outputs where they are wanted and save the copy that the reference has to make.
+
+Or each is made when the one before it is over, and its inputs are there only then: whoever finds
+the inputs of many calls may work on all of them together.
 """
 
 from __future__ import annotations
 
 import random
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kbexp.worker.answers import Answers
-from kbexp.worker.copies import Glance, Spoiler, hold_to
+from kbexp.worker.copies import Glance, Spoiler, Withheld, hold_to
 from kbexp.worker.draws import Draws
 from kbexp.worker.feed import Feed
+from kbexp.worker.in_turn import standing
 from kbexp.worker.memory import Lending
 from kbexp.worker.report import Kind
 from kbexp.worker.side import Side
@@ -25,10 +31,13 @@ LOOKS = 12
 one of them would: of 25 calls, three that are left out escape once in eight times, five once in
 forty, and what is found out is not believed."""
 
+TURN_LOOKS = 3
+"""Outputs that are looked at of the calls that are made one by one in a row."""
+
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """One side's calls on `slots`, of which `answers` knows what they should give.
+class Calls(ABC):
+    """One side's calls on `slots` without flushes, of which `answers` knows what they should give.
 
     They are made so many `times`; with `graph` a graph of them is replayed. Inputs are drawn anew
     by `draws`, if that is given and there is time for it, else mixed. Only where memory is lent on
@@ -46,12 +55,11 @@ class Kept:
     draws: Draws | None = None
 
     def call_ms(self) -> float | None:
-        """Return what a call takes, with the writing of its inputs and a copy of its outputs.
+        """Return what a call takes, at least, with a copy of its outputs.
 
-        None where the calls cannot be recorded, or the outputs are wrong when they are replayed or
-        handed over later, which is a kernel's right: its next call may use their memory again.
+        None where the calls cannot be recorded, or an output is not what it should be.
         """
-        if self.graph and not self._captured():
+        if self.graph and not self._recorded():
             return None
         taken_ns = []
         for _ in range(self.times):
@@ -61,15 +69,26 @@ class Kept:
             taken_ns.append(once_ns)
         return min(taken_ns) / len(self.slots) / 1e6
 
-    def _captured(self) -> bool:
+    @abstractmethod
+    def _order(self) -> str:
+        """Return by which order the calls are recorded."""
+
+    @abstractmethod
+    def _once_ns(self) -> int | None:
+        """Have all calls made once and their outputs copied; None where one of them is wrong."""
+
+    def _recorded(self) -> bool:
         self._renew()
         self.feed.prepared()()
         self.lending.settle()
         self.side.let_go()
-        self.side.tell({"capture": self.slots})
-        captured = self.side.expect(Kind.CAPTURED).captured
+        self.side.tell({self._order(): self.slots})
+        recorded = self.side.expect(Kind.CAPTURED).captured
         self.side.hold()
-        return captured
+        return recorded
+
+    def _some(self, slots: list[int], most: int) -> list[int]:
+        return self.chance.sample(slots, min(most, len(slots)))
 
     def _renew(self) -> None:
         with self.side.apart():
@@ -80,8 +99,38 @@ class Kept:
                 else:
                     self.feed.freshen(slot)
 
+    def _right(self, places: dict[int, int], glances: Iterable[Glance]) -> bool:
+        """Return whether outputs are right, of each slot in its place; they are not to change.
+
+        What was overwritten meanwhile is in nobody's list.
+        """
+        given = {slot: standing(self.feed.arena, place) for slot, place in places.items()}
+        self.lending.settle()
+        self.side.hold()
+        right = True
+        if self.answers is not None:
+            for slot, tensors in given.items():
+                expected = self.answers.expected(self.feed.content(slot))
+                right = right and not self.answers.differences(tensors, expected)
+            if right:
+                for glance in glances:
+                    hold_to(glance, self.side)
+        self.feed.forget()
+        return right
+
+
+class Kept(Calls):
+    """All calls at once, whose outputs are asked for when they are over, in any order.
+
+    Wrong outputs are a kernel's right: its next call may use their memory again.
+    """
+
+    __slots__ = ()
+
+    def _order(self) -> str:
+        return "capture"
+
     def _once_ns(self) -> int | None:
-        """Have the calls made and their outputs copied; None where one of them is wrong."""
         side, arena = self.side, self.feed.arena
         self._renew()
         for slot in self.slots:
@@ -101,16 +150,42 @@ class Kept:
         side.expect(Kind.COPIED)
         taken_ns = time.perf_counter_ns() - begun
         glance.take()
-        looked_at = self.chance.sample(range(len(places)), min(LOOKS, len(places)))
-        given = {index: [t.clone() for t in arena.outputs(places[index])] for index in looked_at}
+        place_of = dict(zip(self.slots, places, strict=True))
+        looked_at = {slot: place_of[slot] for slot in self._some(self.slots, LOOKS)}
+        return taken_ns if self._right(looked_at, [glance]) else None
+
+
+class Turns(Calls):
+    """Calls made one by one, each output copied before the next call's inputs are there.
+
+    Nothing of what is done for many calls together is done for one of these. The clock goes on
+    while a call's inputs are written, and a piece of its outputs is copied to the host.
+    """
+
+    __slots__ = ()
+
+    def _order(self) -> str:
+        return "record"
+
+    def _once_ns(self) -> int | None:
+        side, arena, chance = self.side, self.feed.arena, self.chance
+        self._renew()
+        self.feed.prepared()()
+        for slot in self.slots:
+            arena.poison(slot)
+        self.lending.settle()  # What copies inputs to the host waits for nobody.
+        withheld = [Withheld(arena, slot, self.feed, chance) for slot in self.slots]
+        glances = [Glance(arena, [slot], chance, count=1) for slot in self.slots]
         self.lending.settle()
-        side.hold()
-        if self.answers is not None:
-            for index, tensors in given.items():
-                content = self.feed.content(self.slots[index])
-                if self.answers.differences(tensors, self.answers.expected(content)):
-                    return None
-            hold_to(glance, side)
-        # What was overwritten is in nobody's list.
-        self.feed.forget()
-        return taken_ns
+        side.let_go()
+        side.tell({"turns": self.slots, "graph": self.graph})
+        side.expect(Kind.READY)
+        begun = time.perf_counter_ns()
+        for inputs, glance in zip(withheld, glances, strict=True):
+            inputs.give()
+            side.say_word()
+            side.expect(Kind.COPIED, outputs=self.feed.arena.layout.outputs, soon=True)
+            glance.take()
+        taken_ns = time.perf_counter_ns() - begun
+        looked_at = {slot: slot for slot in self._some(self.slots, TURN_LOOKS)}
+        return taken_ns if self._right(looked_at, glances) else None

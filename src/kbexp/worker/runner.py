@@ -79,6 +79,8 @@ class Runner:
         self._call: Call
         self._last: Any = None
         self._kept: list[Any] = []
+        self._graphs: list[Any] = []
+        self._idle = False
         self._strided = False
         """True once an output that was handed over did not lie in the order of its elements."""
         self._flush = None
@@ -93,8 +95,11 @@ class Runner:
         the kernel on many slots without waiting in between, copy every output and report every
         time. `keep`: call it on many slots and keep the outputs. `capture`: record the calls on
         many slots as one CUDA graph, and report whether that worked. `replay`: run it. `hand`: copy
-        what was kept or recorded into these slots. `idle`: from now on give what it gives to this
-        slot instead of calling it. `profile`: call it on some slots and report where the time went.
+        what was kept or recorded into these slots. `record`: record the call on each of these
+        slots, and the copy of its outputs, in a graph of its own, and report whether that worked.
+        `turns`: make these calls, or run their graphs, one by one, each at a word, copy every
+        output and report each. `idle`: from now on give what it gives to this slot instead of
+        calling it. `profile`: call it on some slots and report where the time went.
         """
         import torch
 
@@ -106,6 +111,7 @@ class Runner:
             with torch.no_grad():
                 given = output_tensors(self._call(*arguments))
             self._call = _in_turn([tensor.detach() for tensor in given])
+            self._idle = True
             send_report(channel, Kind.READY)
         elif "profile" in order:
             staged = self._arguments_of(order["profile"])
@@ -125,6 +131,10 @@ class Runner:
             send_report(channel, Kind.COPIED, bytes([self._strided]))
         elif "capture" in order:
             send_report(channel, Kind.CAPTURED, bytes([self._capture(order["capture"])]))
+        elif "record" in order:
+            send_report(channel, Kind.CAPTURED, bytes([self._record(order["record"])]))
+        elif "turns" in order:
+            self._take_turns(channel, order["turns"], order["graph"])
         else:
             self._later(order)
             send_report(channel, Kind.COPIED, b"\0")
@@ -148,6 +158,9 @@ class Runner:
         """Work on outputs that are asked for later, and wait until that is done."""
         import torch
 
+        if self._idle and self._flush is not None and "hand" not in order:
+            # Whoever calls nothing would else not even have to get the device before it copies.
+            self._flush[:1].zero_()
         if "replay" in order:
             self._graph.replay()
         elif "keep" in order:
@@ -214,6 +227,44 @@ class Runner:
             return not any(self._layout_if_different(output_tensors(o)) for o in self._kept)
         except Exception:  # such as a kernel that waits for the device
             return False
+
+    def _record(self, slots: list[int]) -> bool:
+        """Record the call on each slot, and the copy of its outputs; False where that fails."""
+        import torch
+
+        self._graphs = []
+        pool = torch.cuda.graph_pool_handle()
+        try:
+            for slot, arguments in zip(slots, self._arguments_of(slots), strict=True):
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, pool=pool):
+                    different = self._hand_over(self._call(*arguments), slot)
+                if different:
+                    return False
+                self._graphs.append(graph)
+        except Exception:
+            return False
+        return True
+
+    def _take_turns(self, channel: socket.socket, slots: list[int], in_graphs: bool) -> None:
+        """Make one call after another, each when a word comes, and hand its output over."""
+        import torch
+
+        staged = self._arguments_of([] if in_graphs else slots)
+        send_report(channel, Kind.READY)
+        for turn, slot in enumerate(slots):
+            wire.await_word(channel)
+            different = b""
+            if in_graphs:
+                self._graphs[turn].replay()
+            else:
+                different = self._hand_over(self._call(*staged[turn]), slot)
+            if different:
+                send_report(channel, Kind.LAYOUT, different)
+                return
+            if self._device.type == "cuda":
+                torch.cuda.synchronize()
+            send_report(channel, Kind.COPIED, b"\0")
 
     def _arguments_of(self, slots: list[int]) -> list[list[Any]]:
         return [unflatten(self._arguments, self._inputs(slot)) for slot in slots]

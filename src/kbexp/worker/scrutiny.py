@@ -10,7 +10,6 @@ weights to be read, that takes hardly longer than one call.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import statistics
 from dataclasses import dataclass, field, replace
@@ -46,11 +45,14 @@ DRAWS_S = 2.0
 """No more blocks, and times, than there are inputs for so long, where the task's generator has to
 draw them for every call; but so many."""
 
-FEWEST_LONE = 5
+TURNS = 8
+FEWEST_TURNS = 5
+MOST_TURNS = 96
 MOST_LONE = 20
-LONE_S = 0.1
-"""How often a call is made alone in each way, less often where it takes long or its inputs do: the
-shorter it is, the more the host disturbs it."""
+TURNS_S = 0.1
+"""So many calls are made one by one in each way, `TURNS` in a row, fewer where they take long or
+their inputs do: the shorter a call is, the more the host disturbs it. Without CUDA IPC they are not
+in a row, and no more than `MOST_LONE`."""
 
 ALONE_BLOCKS = 6
 """Usual blocks of the reference alone: caches of the device take one or two to settle."""
@@ -61,18 +63,23 @@ KEPT_LIMIT_S = 20.0
 
 @dataclass(slots=True)
 class _Way:
-    """Calls without flushes, so many at a time, as `Look` has them; what was seen of both sides."""
+    """Calls without flushes, so many at a time, as `Look` has them; what was seen of both sides.
+
+    With `alone` they are made one by one where that can be: so many, and so many `times`.
+    """
 
     calls: int
     later_calls: int
     blocks: int
     times: int
+    alone: bool = False
     seen: dict[Side, Seen] = field(default_factory=dict)
     nothing: Seen | None = None
 
     def look(self, kernel: Side, reference: Side) -> Look:
-        sides = self.seen[kernel], self.seen[reference]
-        return Look(self.calls, self.later_calls, *sides, self.nothing)
+        sides = self.seen[kernel], self.seen.get(reference)
+        calls = (1, 1) if self.alone else (self.calls, self.later_calls)
+        return Look(*calls, *sides, self.nothing)
 
 
 @dataclass(slots=True)
@@ -99,7 +106,7 @@ class Scrutiny:
         """
         self._ways = self._planned()
         for way in self._ways:
-            way.seen[self.kernel] = self._in_blocks(self.kernel, way)
+            way.seen[self.kernel] = self._one_by_one(self.kernel, way)
         try:
             for graph in (False, True):
                 for way in self._ways:
@@ -117,14 +124,12 @@ class Scrutiny:
             for _ in range(ALONE_BLOCKS)
         ]
         for way in self._ways:
-            way.seen[self.baseline] = self._in_blocks(self.baseline, way)
-        # What cannot be seen of it, as where recording has broken its process, is not compared.
-        with contextlib.suppress(Stop):
-            for way in self._ways:
-                self._ask_reference(way)
-        with contextlib.suppress(Stop):
-            if self.caller.on_device:
-                self._look_at_nothing()
+            if way.seen[self.kernel].replayed_ms is None:
+                # Only then anybody's host counts.
+                way.seen[self.baseline] = self._one_by_one(self.baseline, way)
+                self._ask_later(self.baseline, way, graph=False)
+        if self.caller.on_device:
+            self._look_at_nothing()
         many, lone = (way.look(self.kernel, self.baseline) for way in self._ways)
         return Bare(
             many,
@@ -134,36 +139,26 @@ class Scrutiny:
             on_device=self.caller.on_device,
         )
 
-    def _ask_reference(self, way: _Way) -> None:
-        """Ask the reference for outputs later, as the kernel was."""
-        kernel = way.seen[self.kernel]
-        if kernel.replayed_ms is not None:
-            self._ask_later(self.baseline, way, graph=True)
-        if kernel.kept_ms is not None and way.seen[self.baseline].replayed_ms is None:
-            self._ask_later(self.baseline, way, graph=False)
-
     def _look_at_nothing(self) -> None:
-        """See what lies around calls that are not made, where there is no graph of both sides."""
-        ways = [way for way in self._ways if not way.look(self.kernel, self.baseline).in_graph]
-        if ways:
-            self.caller.idle(self.baseline)
-        for way in ways:
-            idle = replace(way, seen={self.baseline: self._in_blocks(self.baseline, way)})
-            if way.seen[self.baseline].kept_ms is not None:
+        """See what lies around calls that are not made, in the ways that the kernel took.
+
+        That is the judge's own work and the copy of outputs, whatever the reference needs.
+        """
+        self.caller.idle(self.baseline)
+        for way in self._ways:
+            seen = way.seen[self.kernel]
+            idle = replace(way, seen={self.baseline: self._one_by_one(self.baseline, way)})
+            if seen.kept_ms is not None:
                 self._ask_later(self.baseline, idle, graph=False)
-            way.nothing = idle.seen[self.baseline]
-        # Last, since recording may break the process: a graph of nothing beside the kernel's own.
-        for way in ways:
-            if way.nothing is not None and way.seen[self.kernel].replayed_ms is not None:
-                idle = replace(way, seen={self.baseline: way.nothing})
+            if seen.replayed_ms is not None:
                 self._ask_later(self.baseline, idle, graph=True)
-                way.nothing = idle.seen[self.baseline]
+            way.nothing = idle.seen[self.baseline]
 
     def _planned(self) -> list[_Way]:
         """Return how often to do what: many calls at a time, and one."""
         calls = self._bare_calls()
         each_s = self.caller.draws.each_s
-        lone = _within(LONE_S / max(self.reference_ms / 1e3, each_s), FEWEST_LONE, MOST_LONE)
+        turns = _within(TURNS_S / max(self.reference_ms / 1e3, each_s), FEWEST_TURNS, MOST_TURNS)
         drawn = math.inf if self.caller.can_mix else DRAWS_S / max(each_s, 1e-6) / calls
         return [
             _Way(
@@ -172,8 +167,14 @@ class Scrutiny:
                 _within(drawn, FEWEST_BLOCKS, BARE_BLOCKS),
                 _within(drawn, FEWEST_TIMES, TIMES),
             ),
-            _Way(1, 1, lone, lone),
+            self._alone(turns),
         ]
+
+    def _alone(self, turns: int) -> _Way:
+        if not self.caller.on_device:
+            return _Way(1, 1, min(turns, MOST_LONE), 0, alone=True)
+        at_a_time = min(turns, TURNS, self._slots())
+        return _Way(at_a_time, at_a_time, 0, turns // at_a_time, alone=True)
 
     def _bare_calls(self) -> int:
         # No fewer than usual where slots are few: the fewer they are, the more of a call is open.
@@ -189,13 +190,22 @@ class Scrutiny:
         assert self.kernel.arena is not None
         return self.kernel.arena.slots
 
+    def _one_by_one(self, side: Side, way: _Way) -> Seen:
+        """Have every output copied when its call is over."""
+        if way.alone and self.caller.on_device:
+            self._enter(side)
+            taken_ms = self.caller.turn_ms(side, way.calls, False, way.times)
+            assert taken_ms is not None
+            return Seen(taken_ms)
+        return self._in_blocks(side, way)
+
     def _in_blocks(self, side: Side, way: _Way) -> Seen:
         caller, taken_ms = self.caller, list[float]()
         side.clock = Clock()  # The usual one has been read.
         flushes, caller.flushes, caller.looks = caller.flushes, 0, BARE_LOOKS
         try:
             for _ in range(way.blocks):
-                anew = way.calls == 1 or caller.draws.quick(way.calls * way.blocks)
+                anew = way.alone or caller.draws.quick(way.calls * way.blocks)
                 with side.apart():
                     drawn = caller.draws.some(way.calls) if anew else []
                 block = caller.block(side, way.calls, True, caller.can_renew, drawn)
@@ -206,13 +216,19 @@ class Scrutiny:
         return Seen(min(taken_ms))
 
     def _ask_later(self, side: Side, way: _Way, graph: bool) -> None:
-        """Have outputs asked for later, each in a slot of its own."""
-        side.enter(Phase.TIMING, min(KEPT_LIMIT_S, self.settings.run_timeout_s))
-        taken_ms = self.caller.kept_ms(side, way.later_calls, graph, way.times)
+        """Have outputs asked for later, each in a slot of its own, or calls recorded."""
+        if way.alone and not (graph and self.caller.on_device):
+            return  # Outputs of one call are not asked for later.
+        self._enter(side)
+        ask = self.caller.turn_ms if way.alone else self.caller.kept_ms
+        taken_ms = ask(side, way.later_calls, graph, way.times)
         seen = way.seen[side]
         way.seen[side] = (
             replace(seen, replayed_ms=taken_ms) if graph else replace(seen, kept_ms=taken_ms)
         )
+
+    def _enter(self, side: Side) -> None:
+        side.enter(Phase.TIMING, min(KEPT_LIMIT_S, self.settings.run_timeout_s))
 
 
 def _within(number: float, least: int, most: int) -> int:

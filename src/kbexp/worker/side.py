@@ -106,8 +106,22 @@ class Side:
         except wire.Closed:
             raise self._died() from None
 
-    def expect(self, kind: Kind, calls: int = 0, outputs: tuple[Leaf, ...] = ()) -> Report:
-        """Wait for one kind of report; `outputs` is the layout that the task gives."""
+    def say_word(self) -> None:
+        """Have it go on with what it was told before."""
+        try:
+            wire.send_word(self._channel)
+        except wire.Closed:
+            raise self._died() from None
+
+    def expect(
+        self, kind: Kind, calls: int = 0, outputs: tuple[Leaf, ...] = (), soon: bool = False
+    ) -> Report:
+        """Wait for one kind of report; `outputs` is the layout that the task gives.
+
+        Where it is to come `soon`, without falling asleep at first.
+        """
+        if soon:
+            wire.linger(self._channel)
         left_s = max(self._deadline - time.monotonic(), 0.01)
         try:
             report = read_report(self._channel, left_s, calls)

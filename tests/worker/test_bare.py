@@ -125,8 +125,17 @@ def test_work_on_many_calls_at_once_shows_where_a_call_is_made_alone(in_graph: b
     assert charged.low == pytest.approx(charged.value)
 
 
+@pytest.mark.parametrize("graph", [True, False])
+def test_the_shorter_of_two_times_counts(graph: bool) -> None:
+    once = Seen(0.5).then(0.3, graph)
+    assert (once.replayed_ms if graph else once.kept_ms) == 0.3
+    assert once == once.then(0.4, graph)
+    assert once.then(0.2, graph) == Seen(0.5).then(0.2, graph)
+    assert once.then(None, graph) == Seen(0.5)
+
+
 def test_what_an_honest_kernels_host_needs_for_one_call_is_not_charged() -> None:
-    lone = Look(1, 1, Seen(0.49), Seen(0.6), Seen(0.25))
+    lone = Look(1, 1, Seen(0.43), Seen(0.6), Seen(0.25))
     assert compare_bare(Agreement(0.08), Bare(LONE, lone, 0.3)).charged.value == 0.0
 
 

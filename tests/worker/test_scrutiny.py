@@ -206,6 +206,13 @@ def test_a_kernel_that_ends_where_it_is_recorded_is_not_to_blame() -> None:
     assert bare.many.kernel.in_blocks_ms == 1.0
 
 
+def test_many_calls_are_made_twice_with_others_in_between() -> None:
+    device = Device(**took())
+    look(device)
+    kernels = [asked for asked in device.asked if asked.startswith("kernel")]
+    assert kernels[-3:] == ["kernel_many_graph", "kernel_lone_graph", "kernel_many_graph"]
+
+
 @pytest.mark.parametrize("way", ["many_kept", "lone_turns", "lone_graph"])
 def test_one_that_lies_is(way: str) -> None:
     lies = Outcome(Status.REJECTED, Phase.TIMING, ("it lies",))

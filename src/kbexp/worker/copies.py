@@ -30,8 +30,8 @@ in two of five blocks, and in twelve blocks once in 25,000 evaluations."""
 PIECE_BYTES = 64
 """Of outputs that are looked at, and of each slot's inputs that are overwritten."""
 
-WITHHELD_BYTES = 4 * 2**20
-"""Of one call's inputs, which come at the last moment: some 0.1 ms for a copy from the host."""
+WITHHELD_BYTES = 2**20
+"""Of one call's inputs, which come at the last moment: some 0.03 ms for a copy from the host."""
 
 MOST_WITHHELD = 8
 """Input tensors of one call that do: each takes the host some 0.005 ms."""

@@ -31,7 +31,12 @@ LOOKS = 12
 one of them would: of 25 calls, three that are left out escape once in eight times, five once in
 forty, and what is found out is not believed."""
 
-TURN_LOOKS = 3
+QUICK_TURNS = 0.1
+"""The share of turns that may be quicker than what counts. A slow host makes most of them longer:
+honest kernels seemed to take 0.02 ms more than they report by this one, and 0.09 ms more by the
+quarter. Whoever leaves out so many of 96 calls escapes `TURN_LOOKS` once in two thousand times."""
+
+TURN_LOOKS = 4
 """Outputs that are looked at of the calls that are made one by one in a row."""
 
 
@@ -61,20 +66,26 @@ class Calls(ABC):
         """
         if self.graph and not self._recorded():
             return None
-        taken_ns = []
+        taken_ms = list[float]()
         for _ in range(self.times):
-            once_ns = self._once_ns()
-            if once_ns is None:
+            once_ms = self._once_ms()
+            if once_ms is None:
                 return None
-            taken_ns.append(once_ns)
-        return min(taken_ns) / len(self.slots) / 1e6
+            taken_ms += once_ms
+        return sorted(taken_ms)[int(self.quicker * len(taken_ms))]
+
+    @property
+    @abstractmethod
+    def order(self) -> str:
+        """By which order the calls are recorded."""
+
+    @property
+    @abstractmethod
+    def quicker(self) -> float:
+        """The share of figures that are lower than what counts."""
 
     @abstractmethod
-    def _order(self) -> str:
-        """Return by which order the calls are recorded."""
-
-    @abstractmethod
-    def _once_ns(self) -> int | None:
+    def _once_ms(self) -> list[float] | None:
         """Have all calls made once and their outputs copied; None where one of them is wrong."""
 
     def _recorded(self) -> bool:
@@ -82,7 +93,7 @@ class Calls(ABC):
         self.feed.prepared()()
         self.lending.settle()
         self.side.let_go()
-        self.side.tell({self._order(): self.slots})
+        self.side.tell({self.order: self.slots})
         recorded = self.side.expect(Kind.CAPTURED).captured
         self.side.hold()
         return recorded
@@ -126,11 +137,10 @@ class Kept(Calls):
     """
 
     __slots__ = ()
+    order = "capture"
+    quicker = 0.0
 
-    def _order(self) -> str:
-        return "capture"
-
-    def _once_ns(self) -> int | None:
+    def _once_ms(self) -> list[float] | None:
         side, arena = self.side, self.feed.arena
         self._renew()
         for slot in self.slots:
@@ -148,26 +158,27 @@ class Kept(Calls):
         spoiler.spoil()
         side.tell({"hand": places})
         side.expect(Kind.COPIED)
-        taken_ns = time.perf_counter_ns() - begun
+        taken_ms = (time.perf_counter_ns() - begun) / len(self.slots) / 1e6
         glance.take()
         place_of = dict(zip(self.slots, places, strict=True))
         looked_at = {slot: place_of[slot] for slot in self._some(self.slots, LOOKS)}
-        return taken_ns if self._right(looked_at, [glance]) else None
+        return [taken_ms] if self._right(looked_at, [glance]) else None
 
 
 class Turns(Calls):
     """Calls made one by one, each output copied before the next call's inputs are there.
 
-    Nothing of what is done for many calls together is done for one of these. The clock goes on
-    while a call's inputs are written, and a piece of its outputs is copied to the host.
+    Nothing of what is done for many calls together is done for one of these. When a call is said
+    to be done, a piece of its outputs is copied to the host at once. What these copies take is no
+    part of it: whoever waits for inputs to appear, and works on them before it is told, gains some
+    0.01 ms.
     """
 
     __slots__ = ()
+    order = "record"
+    quicker = QUICK_TURNS
 
-    def _order(self) -> str:
-        return "record"
-
-    def _once_ns(self) -> int | None:
+    def _once_ms(self) -> list[float] | None:
         side, arena, chance = self.side, self.feed.arena, self.chance
         self._renew()
         self.feed.prepared()()
@@ -180,12 +191,13 @@ class Turns(Calls):
         side.let_go()
         side.tell({"turns": self.slots, "graph": self.graph})
         side.expect(Kind.READY)
-        begun = time.perf_counter_ns()
+        taken_ms = []
         for inputs, glance in zip(withheld, glances, strict=True):
             inputs.give()
+            begun = time.perf_counter_ns()
             side.say_word()
-            side.expect(Kind.COPIED, outputs=self.feed.arena.layout.outputs, soon=True)
+            side.expect(Kind.COPIED, outputs=arena.layout.outputs, soon=True)
+            taken_ms.append((time.perf_counter_ns() - begun) / 1e6)
             glance.take()
-        taken_ns = time.perf_counter_ns() - begun
         looked_at = {slot: slot for slot in self._some(self.slots, TURN_LOOKS)}
-        return taken_ns if self._right(looked_at, glances) else None
+        return taken_ms if self._right(looked_at, glances) else None

@@ -108,6 +108,23 @@ def test_what_a_reference_is_faster_by_in_a_graph_is_charged_to_no_kernel() -> N
     assert compare_bare(Agreement(0.01), Bare(look, LONE, 0.08)).charged.value == 0.0
 
 
+def test_where_the_reference_is_slower_without_flushes_a_kernel_may_be() -> None:
+    """Of 25 calls 2 ms each, one after another, the device computes with lower clocks."""
+
+    def charged(reference_ms: float) -> float:
+        seen = Seen(9.0, 9.0, reference_ms)
+        look = Look(25, 25, Seen(2.5, 2.5, 2.4), seen, Seen(0.2, 0.2, 0.1))
+        return compare_bare(Agreement(2.0), Bare(look, LONE, 8.0)).charged.value
+
+    assert charged(8.1) == pytest.approx(0.3 - BLOCK_MS / 25)
+    slower = (0.3 - BLOCK_MS / 25) / 8
+    assert charged(8.4) == pytest.approx(2.3 / (1 + slower) - 2.0 - BLOCK_MS / 25)
+    assert charged(99.0) == 0.0
+    # A short one may seem to be, by what clocks are off.
+    short = Look(25, 25, Seen(0.5, 0.5, 0.07), Seen(0.5, 0.5, 0.077), Seen(0.1, 0.1, 0.01))
+    assert short.slower(0.05) == 0.0
+
+
 @pytest.mark.parametrize("in_graph", [True, False])
 def test_work_on_many_calls_at_once_shows_where_a_call_is_made_alone(in_graph: bool) -> None:
     """64 steps that wait for one another take 0.8 ms, for ten calls as for one."""

@@ -49,6 +49,10 @@ class Device:
         if isinstance(took := self.took.get("idle"), Outcome):
             raise Stop(took)
 
+    def wake(self, side: Any) -> None:
+        self.asked.append("wake")
+        side.name = "reference"
+
     def block(
         self, side: Any, calls: int, check: bool, renew: bool = False, drawn: Any = ()
     ) -> Block:
@@ -155,7 +159,9 @@ def test_a_graph_is_compared_with_one_of_nothing() -> None:
     assert bare.many.bound_ms(0.5) == pytest.approx(0.6 - 0.1)
     assert bare.lone.bound_ms(0.5) == pytest.approx(0.9 - 0.15)
     assert bare.figures()["lone_replayed_ms"] == 0.9
-    assert not [asked for asked in device.asked if asked.startswith("reference")]
+    # The last, since it may end the reference's process.
+    assert device.asked[-2:] == ["wake", "reference_many_graph"]
+    assert [asked for asked in device.asked if asked.startswith("reference")] == device.asked[-1:]
 
 
 def test_where_there_is_no_graph_the_references_host_is_seen() -> None:
@@ -169,6 +175,15 @@ def test_where_there_is_no_graph_the_references_host_is_seen() -> None:
     assert (bare.many.reference.kept_ms, bare.lone.reference.in_blocks_ms) == (0.6, 0.7)
     assert device.asked[-3:] == ["idle", "nothing_many_kept", "nothing_lone_turns"]
     assert bare.figures()["lone_bare_nothing_ms"] == 0.3
+
+
+def test_a_reference_that_cannot_be_recorded_shows_nothing_by_that() -> None:
+    died = Outcome(Status.INFRASTRUCTURE_ERROR, Phase.TIMING, ("the reference failed",))
+    for reference in (None, died):
+        bare = look(Device(**took() | {"reference_many_graph": reference}))
+        assert bare.many.slower(0.5) == 0.0
+        assert bare.many.bound_ms(0.5) == pytest.approx(0.6 - 0.1)
+    assert look(Device(**took() | {"reference_many_graph": 0.9})).many.slower(0.5) > 0
 
 
 def test_a_reference_that_ends_while_it_makes_no_calls_leaves_the_flushes_as_they_were() -> None:

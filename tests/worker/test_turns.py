@@ -169,3 +169,14 @@ def test_a_runner_that_ends_in_its_turn_is_blamed(runner: Asked) -> None:
     with pytest.raises(Stop) as raised:
         turns(runner(Ends)).call_ms()
     assert raised.value.outcome.status is Status.RUNTIME_ERROR
+
+
+def test_a_runner_at_rest_calls_nothing_until_it_is_woken(runner: Asked) -> None:
+    side, feed = runner(Runner)
+    assert turns((side, feed)).call_ms() is not None
+    for slot, right in ((0, False), (None, True)):
+        side.let_go()
+        side.tell({"idle": slot})
+        side.expect(Kind.READY)
+        side.hold()
+        assert (turns((side, feed)).call_ms() is not None) is right

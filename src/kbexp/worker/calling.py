@@ -164,6 +164,13 @@ class Caller:
             self.draws if drawn else None,
         )
 
+    def wake(self, side: Side) -> None:
+        """From now on have a runner that was `idle` call what it called before."""
+        side.let_go()
+        side.tell({"idle": None})
+        side.expect(Kind.READY)
+        side.hold()
+
     def idle(self, side: Side) -> None:
         """From now on have a runner hand over one and the same answer, and call nothing."""
         (slot,) = self._slots(side, 1)

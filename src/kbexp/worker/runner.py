@@ -80,7 +80,7 @@ class Runner:
         self._last: Any = None
         self._kept: list[Any] = []
         self._graphs: list[Any] = []
-        self._idle = False
+        self._resting: Call | None = None
         self._strided = False
         """True once an output that was handed over did not lie in the order of its elements."""
         self._flush = None
@@ -99,7 +99,8 @@ class Runner:
         slots, and the copy of its outputs, in a graph of its own, and report whether that worked.
         `turns`: make these calls, or run their graphs, one by one, each at a word, copy every
         output and report each. `idle`: from now on give what it gives to this slot instead of
-        calling it. `profile`: call it on some slots and report where the time went.
+        calling it, or with no slot call it again. `profile`: call it on some slots and report where
+        the time went.
         """
         import torch
 
@@ -107,11 +108,7 @@ class Runner:
             self._load(order)
             send_report(channel, Kind.READY)
         elif "idle" in order:
-            (arguments,) = self._arguments_of([order["idle"]])
-            with torch.no_grad():
-                given = output_tensors(self._call(*arguments))
-            self._call = _in_turn([tensor.detach() for tensor in given])
-            self._idle = True
+            self._rest(order["idle"])
             send_report(channel, Kind.READY)
         elif "profile" in order:
             staged = self._arguments_of(order["profile"])
@@ -120,6 +117,17 @@ class Runner:
         else:
             with torch.no_grad():
                 self._work(channel, order)
+
+    def _rest(self, slot: int | None) -> None:
+        import torch
+
+        if self._resting is not None:
+            self._call, self._resting = self._resting, None
+        if slot is not None:
+            with torch.no_grad():
+                given = output_tensors(self._call(*self._arguments_of([slot])[0]))
+            self._resting = self._call
+            self._call = _in_turn([tensor.detach() for tensor in given])
 
     def _work(self, channel: socket.socket, order: dict[str, Any]) -> None:
         if "call" in order:
@@ -158,7 +166,7 @@ class Runner:
         """Work on outputs that are asked for later, and wait until that is done."""
         import torch
 
-        if self._idle and self._flush is not None and "hand" not in order:
+        if self._resting is not None and self._flush is not None and "hand" not in order:
             # Whoever calls nothing would else not even have to get the device before it copies.
             self._flush[:1].zero_()
         if "replay" in order:

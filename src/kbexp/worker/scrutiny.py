@@ -10,6 +10,7 @@ weights to be read, that takes hardly longer than one call.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 from dataclasses import dataclass, field, replace
@@ -136,6 +137,8 @@ class Scrutiny:
                 self._ask_later(self.baseline, way, graph=False)
         if self.caller.on_device:
             self._look_at_nothing()
+            with contextlib.suppress(Stop):  # Not every reference can be recorded.
+                self._look_at_graph(self._ways[0])
         many, lone = (way.look(self.kernel, self.baseline) for way in self._ways)
         return Bare(
             many,
@@ -159,6 +162,16 @@ class Scrutiny:
             if seen.replayed_ms is not None:
                 self._ask_later(self.baseline, idle, graph=True)
             way.nothing = idle.seen[self.baseline]
+
+    def _look_at_graph(self, many: _Way) -> None:
+        """See what the reference takes in a graph where the kernel was: see `Look.slower`.
+
+        It is the last that is asked of its process, which may end by it.
+        """
+        if many.seen[self.kernel].replayed_ms is not None:
+            self.caller.wake(self.baseline)
+            many.seen[self.baseline] = Seen()
+            self._ask_later(self.baseline, many, graph=True)
 
     def _planned(self) -> list[_Way]:
         """Return how often to do what: many calls at a time, and one."""

@@ -17,7 +17,7 @@ from kbexp.worker.clocks import Agreement
 
 HOST_MS = 0.08
 """What the host may need, beyond what it needs for the reference, to queue a call on a CUDA device:
-honest kernels took up to that."""
+honest kernels took up to that. And the most that is left open of a call made alone for its host."""
 
 BLOCK_MS = 0.45
 """What a block without flushes may seem to take beyond its calls' figures, of 25 calls 0.018 ms
@@ -92,13 +92,17 @@ class Look:
         kept = all(seen is not None and seen.kept_ms is not None for seen in both)
         return kept or self.in_graph
 
-    @property
-    def open_ms(self) -> float:
-        """Return what clocks may be off by, for each call."""
+    def open_ms(self, reference_ms: float) -> float:
+        """Return what clocks may be off by, for each call.
+
+        One that is made alone, and cannot be recorded, may need its host as the reference does.
+        """
         calls = self.later_calls if self.asked_later else self.calls
-        if calls == 1:
-            return LONE_MS if self.in_graph else LONE_MS + HOST_MS
-        return min(BLOCK_MS / calls, MOST_OPEN_MS)
+        if calls > 1:
+            return min(BLOCK_MS / calls, MOST_OPEN_MS)
+        if self.in_graph:
+            return LONE_MS
+        return LONE_MS + min(self.host_ms(reference_ms), HOST_MS)
 
     def slower(self, reference_ms: float) -> float:
         """Return by which share a call takes longer in a graph than behind a flush, at least.
@@ -109,7 +113,7 @@ class Look:
         if not self.in_graph or self.reference is None or self.reference.replayed_ms is None:
             return 0.0
         longer_ms = self._least_ms(self.reference) - self._around_ms(reference_ms) - reference_ms
-        return min(max(0.0, longer_ms - self.open_ms) / reference_ms, MOST_SLOWER)
+        return min(max(0.0, longer_ms - self.open_ms(reference_ms)) / reference_ms, MOST_SLOWER)
 
     def bound_ms(self, reference_ms: float) -> float:
         """Return the most that a call of the kernel can take, where the reference takes that."""
@@ -208,7 +212,7 @@ def compare_bare(usual: Agreement, bare: Bare) -> Agreement:
     beyond_ms = [look.bound_ms(bare.reference_ms) / as_long - usual.reported_ms for look in looks]
     charged, low = [0.0], [0.0]
     for look, ms in zip(looks, beyond_ms, strict=True):
-        charged.append(ms - look.open_ms)
+        charged.append(ms - look.open_ms(bare.reference_ms))
         host_ms = 0.0 if look.in_graph else HOST_MS + look.host_ms(bare.reference_ms)
         low.append(min(charged[-1], ms - host_ms))
     charged_ms, low_ms = max(charged), max(low)

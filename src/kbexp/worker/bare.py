@@ -30,7 +30,7 @@ Honest ones seemed to take up to 0.029 ms more in graphs of 4 to 23 calls."""
 
 LONE_MS = 0.03
 """What is left open of a call that is made alone, beyond what its host needs where it cannot be
-recorded. In graphs, honest kernels seemed to take 0.025 ms more than they report at most (16
+recorded. In graphs, honest kernels seemed to take 0.025 ms more than they report at most (41
 evaluations on an H200)."""
 
 
@@ -108,7 +108,7 @@ class Look:
         """Return by which share a call takes longer in a graph than behind a flush, at least.
 
         Known from the reference: a device lowers its clocks where it computes for long without
-        pause. On an H200 honest kernels took up to a fifth longer so.
+        pause. On an H200 honest kernels took up to a quarter longer so.
         """
         if not self.in_graph or self.reference is None or self.reference.replayed_ms is None:
             return 0.0

@@ -19,6 +19,7 @@ from kbexp.worker.scrutiny import (
     FEWEST_BLOCKS,
     FEWEST_TIMES,
     FEWEST_TURNS,
+    KEPT_LIMIT_S,
     MOST_LONE,
     MOST_TURNS,
     TURNS,
@@ -121,7 +122,8 @@ def test_inputs_that_take_long_to_draw_make_few_calls() -> None:
     device = Device()
     device.can_mix, device.draws = False, Draws(list, 0.2, Layout((), ()), "cpu")
     many, lone = scrutiny(device, ms=0.03)._planned()
-    assert (many.calls, lone.calls, lone.times) == (FEWEST_CALLS, FEWEST_TURNS, 1)
+    # No row is so long that its inputs could not be drawn.
+    assert (many.calls, lone.calls, lone.times) == (FEWEST_CALLS, 1, FEWEST_TURNS)
     assert (many.blocks, many.times) == (3, 3)
     device.draws = Draws(list, 2.0, Layout((), ()), "cpu")
     many, _ = scrutiny(device, ms=0.03)._planned()
@@ -184,6 +186,23 @@ def test_a_reference_that_cannot_be_recorded_shows_nothing_by_that() -> None:
         assert bare.many.slower(0.5) == 0.0
         assert bare.many.bound_ms(0.5) == pytest.approx(0.6 - 0.1)
     assert look(Device(**took() | {"reference_many_graph": 0.9})).many.slower(0.5) > 0
+
+
+def test_where_nothing_cannot_be_recorded_calls_in_turns_and_those_kept_are_compared() -> None:
+    bare = look(Device(**took() | {"nothing_many_graph": None, "nothing_lone_graph": None}))
+    assert not bare.many.in_graph
+    assert bare.many.host_ms(0.5) == 0.0
+    assert bare.many.bound_ms(0.5) == pytest.approx(0.6 - 0.2)
+    assert bare.lone.bound_ms(0.5) == pytest.approx(0.7 - 0.3)
+
+
+def test_calls_of_many_seconds_have_the_time_that_the_settings_give_them() -> None:
+    looking = scrutiny(Device(**took()), ms=5000.0)
+    limits = list[float]()
+    looking.kernel.enter = lambda phase, limit_s: limits.append(limit_s)  # type: ignore[method-assign]
+    looking.look_at_kernel()
+    assert limits[0] == EvaluatorConfig().run_timeout_s
+    assert set(limits[1:]) == {KEPT_LIMIT_S}
 
 
 def test_a_reference_that_ends_while_it_makes_no_calls_leaves_the_flushes_as_they_were() -> None:

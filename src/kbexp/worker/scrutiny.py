@@ -168,7 +168,8 @@ class Scrutiny:
 
         It is the last that is asked of its process, which may end by it.
         """
-        if many.seen[self.kernel].replayed_ms is not None:
+        nothing = many.nothing
+        if nothing is not None and nothing.replayed_ms is not None:
             self.caller.wake(self.baseline)
             many.seen[self.baseline] = Seen()
             self._ask_later(self.baseline, many, graph=True)
@@ -192,7 +193,9 @@ class Scrutiny:
     def _alone(self, turns: int) -> _Way:
         if not self.caller.on_device:
             return _Way(1, 1, min(turns, MOST_LONE), 0, alone=True)
-        at_a_time = min(turns, TURNS, self._slots())
+        # In a row of fewer, inputs can still be drawn for all of it.
+        drawn = self.caller.draws.most(TURNS) or TURNS
+        at_a_time = min(turns, TURNS, drawn, self._slots())
         return _Way(at_a_time, at_a_time, 0, turns // at_a_time, alone=True)
 
     def _bare_calls(self) -> int:
@@ -212,7 +215,7 @@ class Scrutiny:
     def _one_by_one(self, side: Side, way: _Way) -> Seen:
         """Have every output copied when its call is over."""
         if way.alone and self.caller.on_device:
-            self._enter(side)
+            side.enter(Phase.TIMING, self.settings.run_timeout_s)
             taken_ms = self.caller.turn_ms(side, way.calls, False, way.times)
             assert taken_ms is not None
             return Seen(taken_ms)

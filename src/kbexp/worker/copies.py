@@ -11,7 +11,7 @@ be the same. And a few bytes of inputs are overwritten before outputs are asked 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from kbexp.verdict import Status
@@ -31,23 +31,26 @@ PIECE_BYTES = 64
 """Of outputs that are looked at, and of each slot's inputs that are overwritten."""
 
 WITHHELD_BYTES = 2**20
-"""Of one call's inputs, which come at the last moment: some 0.03 ms for a copy from the host."""
+"""Inputs of one call that are no larger come at the last moment: some 0.03 ms for a copy from the
+host, and 0.005 ms for each tensor."""
 
-MOST_WITHHELD = 8
-"""Input tensors of one call that do: each takes the host some 0.005 ms."""
+WITHHELD_PIECES = 8
+WITHHELD_PIECE_BYTES = 2**15
+"""Of larger ones so many pieces do, more where there are more tensors: of each its two ends, since
+steps up to the first piece could be made before the call, and others in between."""
 
 
-def _piece(
-    tensor: torch.Tensor, chance: random.Random, size: int = PIECE_BYTES
-) -> tuple[torch.Tensor, int]:
-    """Return a piece of so many of a tensor's bytes, or all, and where it begins."""
+def _bytes(tensor: torch.Tensor) -> torch.Tensor:
     import torch
 
-    whole = tensor.view(-1).view(torch.uint8)
-    unit = tensor.element_size()
-    size -= size % unit
-    first = unit * chance.randrange(max(0, whole.numel() - size) // unit + 1)
-    return whole[first : first + size], first
+    return tensor.view(-1).view(torch.uint8)
+
+
+def _piece(tensor: torch.Tensor, chance: random.Random) -> tuple[torch.Tensor, int]:
+    """Return a piece of a tensor's bytes and where it begins."""
+    whole, unit = _bytes(tensor), tensor.element_size()
+    first = unit * chance.randrange(max(0, whole.numel() - PIECE_BYTES) // unit + 1)
+    return whole[first : first + PIECE_BYTES], first
 
 
 class _Engine:
@@ -57,29 +60,26 @@ class _Engine:
         import torch
 
         self._pieces = pieces
-        self._widest = max((piece.numel() for piece in pieces), default=0)
         self._stream: torch.cuda.Stream | None = None
         if pieces and pieces[0].is_cuda:
             self._stream = torch.cuda.Stream(pieces[0].device)  # type: ignore[no-untyped-call]
 
-    def rows(self) -> torch.Tensor:
-        """Return host memory with a row for every piece."""
+    def rows(self) -> tuple[torch.Tensor, ...]:
+        """Return host memory for every piece."""
         import torch
 
-        shape, pinned = (len(self._pieces), self._widest), self._stream is not None
-        return torch.zeros(shape, dtype=torch.uint8, pin_memory=pinned)
+        sizes = [piece.numel() for piece in self._pieces]
+        pinned = self._stream is not None
+        rows = torch.zeros(sum(sizes), dtype=torch.uint8, pin_memory=pinned)
+        return torch.split(rows, sizes)
 
-    def read(self, rows: torch.Tensor) -> None:
+    def read(self, rows: Sequence[torch.Tensor]) -> None:
         """Copy every piece to its row."""
-        self._copy(
-            (row[: piece.numel()], piece) for row, piece in zip(rows, self._pieces, strict=True)
-        )
+        self._copy(zip(rows, self._pieces, strict=True))
 
-    def write(self, rows: torch.Tensor) -> None:
+    def write(self, rows: Sequence[torch.Tensor]) -> None:
         """Copy every row to its piece."""
-        self._copy(
-            (piece, row[: piece.numel()]) for row, piece in zip(rows, self._pieces, strict=True)
-        )
+        self._copy(zip(self._pieces, rows, strict=True))
 
     def _copy(self, pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
         import torch
@@ -98,11 +98,9 @@ class Glance:
     Made before the calls, so that looking takes no longer than copying does.
     """
 
-    def __init__(
-        self, arena: Arena, slots: list[int], chance: random.Random, count: int = PIECES
-    ) -> None:
+    def __init__(self, arena: Arena, slots: list[int], chance: random.Random) -> None:
         pieces = []
-        for slot in chance.choices(slots, k=count):
+        for slot in chance.choices(slots, k=PIECES):
             outputs = [tensor for tensor in arena.outputs(slot) if tensor.numel()]
             if outputs:
                 pieces.append(_piece(chance.choice(outputs), chance)[0])
@@ -115,8 +113,10 @@ class Glance:
 
     def holds(self) -> bool:
         """Look again, once all is done, and return whether nothing has changed since."""
+        import torch
+
         self._engine.read(self._later)
-        return bool((self._first == self._later).all())
+        return all(map(torch.equal, self._first, self._later))
 
 
 class Spoiler:
@@ -147,29 +147,51 @@ class Spoiler:
 class Withheld:
     """What is kept back of a slot's inputs until its call; something else stands there meanwhile.
 
-    All of them where they are small; of larger ones, a piece of one.
+    All of them where they are small; of larger ones, pieces of every one. The slot is written here,
+    and what is kept back never stands in it before: a held process runs no more, but what it has
+    left on a device may read whatever comes.
     """
 
     def __init__(self, arena: Arena, slot: int, feed: Feed, chance: random.Random) -> None:
-        inputs = arena.inputs(slot)
-        sizes = [tensor.numel() * tensor.element_size() for tensor in inputs]
-        chosen = [index for index, size in enumerate(sizes) if size]
-        if sum(sizes) > WITHHELD_BYTES or len(chosen) > MOST_WITHHELD:
-            chosen = chance.choices(range(len(inputs)), sizes)
-        pieces, others = [], []
-        for index in chosen:
-            piece, first = _piece(inputs[index], chance, WITHHELD_BYTES)
-            pieces.append(piece)
-            others.append(feed.other_bytes(index, first, piece.numel()))
+        places, inputs = arena.inputs(slot), feed.aside(slot)
+        pieces, kept, others = [], [], []
+        for index, first, size in _withheld(inputs, chance):
+            here = slice(first, first + size)
+            pieces.append(_bytes(places[index])[here])
+            kept.append(_bytes(inputs[index])[here])
+            others.append(feed.other_bytes(index, first, size))
         self._engine = _Engine(pieces)
         self._rows = self._engine.rows()
-        self._engine.read(self._rows)
-        for piece, other in zip(pieces, others, strict=True):
+        for row, piece, other in zip(self._rows, kept, others, strict=True):
+            row.copy_(piece)
             piece.copy_(other)
+        for place, tensor in zip(places, inputs, strict=True):
+            place.copy_(tensor)
 
     def give(self) -> None:
         """Write them now."""
         self._engine.write(self._rows)
+
+
+def _withheld(inputs: list[torch.Tensor], chance: random.Random) -> list[tuple[int, int, int]]:
+    """Return of which inputs bytes are kept back: from where on, and how many."""
+    sizes = {i: one.numel() * one.element_size() for i, one in enumerate(inputs) if one.numel()}
+    if sum(sizes.values()) <= WITHHELD_BYTES:
+        return [(index, 0, size) for index, size in sizes.items()]
+    found = []
+    large = [index for index, size in sizes.items() if size > WITHHELD_PIECE_BYTES]
+    parts = max(2, (WITHHELD_PIECES - len(sizes) + len(large)) // max(1, len(large)))
+    for index, size in sizes.items():
+        if index not in large:
+            found.append((index, 0, size))
+            continue
+        unit = inputs[index].element_size()
+        count, last = size // unit, parts - 1
+        most = min(WITHHELD_PIECE_BYTES // unit, count // parts)
+        begins = [chance.randint(count * n // parts, count * (n + 1) // parts - most)
+                  for n in range(1, last)]  # fmt: skip
+        found += [(index, unit * first, unit * most) for first in (0, *begins, count - most)]
+    return found
 
 
 def hold_to(glance: Glance, side: Side) -> None:

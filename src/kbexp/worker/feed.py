@@ -232,6 +232,14 @@ class Feed:
 
         return write
 
+    def aside(self, slot: int) -> list[torch.Tensor]:
+        """Return what is to be written to a slot, in memory of its own, for others to write it."""
+        self._unwritten.pop(slot, None)
+        self._unwritten_whole.discard(slot)
+        content = self._contents[slot]
+        given = content.inputs()
+        return [tensor.clone() for tensor in given] if content.plain else given
+
     def _change_some(self, slot: int) -> None:
         change = self._drawn_change(slot)
         self._contents[slot].changes.append(change)

@@ -136,11 +136,11 @@ class Feed:
     """Fills and changes one runner's slots.
 
     `overwritten` is set where the runner writes to its inputs (as it may): then every call finds
-    its slot filled anew. What makes values new is written only by what `prepared` returns. Whoever
-    finds the inputs of many calls could work on all of them together; and a held process runs no
-    more, but what it has queued on a device does, while slot after slot is written. `arena` holds
-    the slots. `whole` says of which inputs no element is changed alone; () of none. Drawing inputs
-    anew takes `draw_s`.
+    its slot filled anew. What makes values new is written only by what `prepared` returns, or by
+    who takes it `aside`. Whoever finds the inputs of many calls could work on all of them together;
+    and a held process runs no more, but what it has queued on a device does, while slot after slot
+    is written. `arena` holds the slots. `whole` says of which inputs no element is changed alone;
+    () of none. Drawing inputs anew takes `draw_s`.
     """
 
     def __init__(

@@ -1,11 +1,11 @@
 """A closer look at a kernel that came out faster on a CUDA device: without flushes, and without it.
 
 First the kernel is called without flushes and in a graph, many calls at a time and one alone, then
-its process is ended, and then the reference is called in the same ways. What a process leaves on
-the device while it is held slows down whatever is called meanwhile: the reference's calls, or only
-what lies around them, by which it is known what lies around the kernel's. And whoever finds the
-inputs of many calls may work on all of them together: where steps wait for one another, or for
-weights to be read, that takes hardly longer than one call.
+its process is ended, and then the same is done where the reference's runner makes no calls, by
+which it is known what lies around the kernel's: what a process leaves on the device while it is
+held would slow that down. Where the kernel cannot be recorded, the reference is called, too. And
+whoever finds the inputs of many calls may work on all of them together: where steps wait for one
+another, or for weights to be read, that takes hardly longer than one call.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ from kbexp.worker.side import Side
 SHAPE = (64, 64)
 LAYOUT = Layout((Leaf("float32", SHAPE),), (Leaf("float32", SHAPE),))
 SLOTS = 6
+CHANCE = random.Random(5)
 SOURCE = """
 import torch
 class ModelNew(torch.nn.Module):
@@ -158,7 +159,7 @@ def turns(asked: tuple[Side, Feed], graph: bool = False, times: int = 3) -> Turn
     side, feed = asked
     answers: Any = Sums()
     slots = list(range(SLOTS))
-    return Turns(side, slots, feed, Lending("cpu"), random.Random(5), answers, graph, times)
+    return Turns(side, slots, feed, Lending("cpu"), CHANCE, answers, graph, times)
 
 
 def test_an_honest_runner_makes_them_one_by_one(runner: Asked) -> None:

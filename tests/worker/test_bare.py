@@ -11,6 +11,7 @@ from kbexp.worker.bare import (
     HOST_MS,
     LONE_MS,
     MOST_OPEN_MS,
+    MOST_SLOWER,
     Bare,
     Look,
     Seen,
@@ -170,6 +171,23 @@ def test_memory_may_be_used_again_where_outputs_of_many_calls_are_not_to_be_had_
     lone = Look(1, 1, seen, seen, seen)
     assert not Bare(Look(25, 25, kept, kept, kept), lone, 0.3).uses_again
     assert Bare(Look(25, 25, seen, seen, seen), lone, 0.3).uses_again
+
+
+def test_a_call_alone_is_not_held_back_by_what_slows_many() -> None:
+    seen, nothing = Seen(9.0, 9.0, 9.5), Seen(0.2, 0.2, 0.1)
+    many = Look(25, 25, Seen(9.0, 1.1, 1.1), seen, nothing)
+    lone = Look(1, 1, Seen(9.0, replayed_ms=8.0), None, Seen(0.3, replayed_ms=0.1))
+    assert many.slower(7.0) == MOST_SLOWER
+    charged = compare_bare(Agreement(1.0), Bare(many, lone, 7.0)).charged
+    assert charged.value == pytest.approx(7.9 - 1.0 - LONE_MS)
+
+
+def test_without_cuda_ipc_a_call_alone_may_need_its_host() -> None:
+    lone = Look(1, 1, Seen(0.45), Seen(0.36))
+    blocks = Look(100, 100, Seen(0.1), Seen(0.2))
+    usual = Agreement(0.05)
+    charged = compare_bare(usual, Bare(blocks, lone, 0.06, on_device=False)).charged
+    assert charged.value == 0.0
 
 
 def test_what_a_copy_takes() -> None:

@@ -33,7 +33,6 @@ LONE_MS = 0.03
 recorded. In graphs, honest kernels seemed to take 0.025 ms more than they report at most (41
 evaluations on an H200)."""
 
-
 MOST_SLOWER = 0.25
 """The most by which calls in a graph may be slower for want of power."""
 
@@ -95,13 +94,16 @@ class Look:
     def open_ms(self, reference_ms: float) -> float:
         """Return what clocks may be off by, for each call.
 
-        One that is made alone, and cannot be recorded, may need its host as the reference does.
+        One that is made alone, and cannot be recorded, may need its host as the reference does;
+        without CUDA IPC nobody knows what that needs.
         """
         calls = self.later_calls if self.asked_later else self.calls
         if calls > 1:
             return min(BLOCK_MS / calls, MOST_OPEN_MS)
         if self.in_graph:
             return LONE_MS
+        if self.nothing is None:
+            return LONE_MS + HOST_MS
         return LONE_MS + min(self.host_ms(reference_ms), HOST_MS)
 
     def slower(self, reference_ms: float) -> float:
@@ -117,7 +119,8 @@ class Look:
 
     def bound_ms(self, reference_ms: float) -> float:
         """Return the most that a call of the kernel can take, where the reference takes that."""
-        return self._least_ms(self.kernel) - self._around_ms(reference_ms)
+        least_ms = self._least_ms(self.kernel) - self._around_ms(reference_ms)
+        return least_ms / (1 + self.slower(reference_ms))
 
     def host_ms(self, reference_ms: float) -> float:
         """Return what the reference's host needs beyond its device, as far as that is known."""
@@ -208,8 +211,8 @@ def compare_bare(usual: Agreement, bare: Bare) -> Agreement:
     it may have saved a copy. Without CUDA IPC these calls show no more than the usual ones, and
     what is more counts.
     """
-    looks, as_long = (bare.many, bare.lone), 1 + bare.many.slower(bare.reference_ms)
-    beyond_ms = [look.bound_ms(bare.reference_ms) / as_long - usual.reported_ms for look in looks]
+    looks = bare.many, bare.lone
+    beyond_ms = [look.bound_ms(bare.reference_ms) - usual.reported_ms for look in looks]
     charged, low = [0.0], [0.0]
     for look, ms in zip(looks, beyond_ms, strict=True):
         charged.append(ms - look.open_ms(bare.reference_ms))

@@ -82,10 +82,12 @@ class Sample:
         return os.getpid()
 
     @modal.method()
-    def mark(self, folder: str, number: int) -> int:
-        """Leaves a file of that name; takes long enough to be killed in between."""
+    def mark(self, folder: str, number: int, last: str = "") -> int:
+        """Leaves a file of that name; ends when there is the file `last`, if that is given."""
         Path(folder, str(number)).touch()
         time.sleep(0.02)
+        while last and not Path(last).exists():
+            time.sleep(0.02)
         return number
 
     @modal.method()

@@ -88,14 +88,21 @@ def test_two_hundred_inputs_while_containers_are_killed(
         return sum(one["killed"] == "killed by the test" for one in ended)
 
     app, sample = sample_app.make_app(max_containers=4)
+    marks, all_killed = tmp_path / "marks", tmp_path / "all killed"
+    marks.mkdir()
     with app.run():
-        calls = [sample().mark.spawn(str(tmp_path), number) for number in range(200)]
+        # Some are left to be killed in, however slowly that goes.
+        calls = [
+            sample().mark.spawn(str(marks), number, str(all_killed) if number >= 150 else "")
+            for number in range(200)
+        ]
         for number in (1, 2, 3):
             while killed() < number:  # One that has just ended is not killed any more.
                 local_modal.kill(local_modal.wait_busy()["task_id"])
+        all_killed.touch()
         assert [call.get(timeout=60) for call in calls] == list(range(200))
     assert local_modal.inputs()["done"] == local_modal.inputs()["total"] == 200
-    assert len(list(tmp_path.iterdir())) == 200
+    assert len(list(marks.iterdir())) == 200
     assert killed() == 3
 
 

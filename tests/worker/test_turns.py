@@ -6,15 +6,14 @@ import contextlib
 import math
 import os
 import random
-import signal
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from runners import fork
 
 from kbexp.verdict import Phase, Status
 from kbexp.worker import wire
@@ -22,7 +21,6 @@ from kbexp.worker.arena import Arena, Layout, create_host
 from kbexp.worker.copies import Withheld
 from kbexp.worker.feed import Feed
 from kbexp.worker.kept import Turns
-from kbexp.worker.leash import obey
 from kbexp.worker.memory import Lending
 from kbexp.worker.outcome import Stop
 from kbexp.worker.reference import Trial
@@ -99,8 +97,6 @@ def runner(tmp_path: Path) -> Iterator[Asked]:
 
 def _started(kind: type[Runner], folder: str, ends: contextlib.ExitStack) -> tuple[Side, Feed]:
     arena, fd = create_host(LAYOUT, SLOTS)
-    ours, theirs = socket.socketpair()
-    near, far = socket.socketpair()
     order: dict[str, Any] = {
         "device": "cpu",
         "layout": LAYOUT.to_record(),
@@ -109,26 +105,24 @@ def _started(kind: type[Runner], folder: str, ends: contextlib.ExitStack) -> tup
         "slots": SLOTS,
         "flush_bytes": 0,
     }
-    pid = os.fork()
-    if pid == 0:
-        serving = kind(order, [fd], folder)
+
+    def serve(channel: socket.socket) -> None:
+        told, lent = wire.receive(channel)
+        serving = kind(told, lent, folder)
+        send_report(channel, Kind.READY)
         with contextlib.suppress(wire.Closed, BrokenPipeError):
             while True:
-                told, _ = wire.receive(theirs)
-                serving.answer(theirs, told)
-        os._exit(0)
-    theirs.close()
+                told, _ = wire.receive(channel)
+                serving.answer(channel, told)
 
-    def hold() -> None:
-        while obey(far, lambda number: os.kill(pid, number)):
-            pass
-
-    threading.Thread(target=hold, daemon=True).start()
-    side = Side("the kernel", ours, near, blamed=True)
+    channel, leash = (socket.socket(fileno=one) for one in fork(serve, ends))
+    side = Side("the kernel", channel, leash, blamed=True)
     side.arena = arena
-    ends.callback(os.waitpid, pid, 0)
-    ends.callback(os.kill, pid, signal.SIGKILL)
     ends.callback(side.close)
+    side.enter(Phase.LOAD, 30)
+    side.tell(order, (fd,))
+    side.expect(Kind.READY)
+    os.close(fd)
     side.expose()
     side.enter(Phase.TIMING, 30)
     side.tell(

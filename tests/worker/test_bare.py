@@ -149,7 +149,8 @@ def test_the_shorter_of_two_times_counts(graph: bool) -> None:
     assert (once.replayed_ms if graph else once.kept_ms) == 0.3
     assert once == once.then(0.4, graph)
     assert once.then(0.2, graph) == Seen(0.5).then(0.2, graph)
-    assert once.then(None, graph) == Seen(0.5)
+    assert once.then(None, graph) == once
+    assert Seen(0.5).then(None, graph) == Seen(0.5)
 
 
 def test_of_a_call_alone_no_more_is_left_open_for_the_host_than_the_references_needs() -> None:

@@ -53,14 +53,11 @@ class Seen:
     def then(self, taken_ms: float | None, graph: bool) -> Seen:
         """Return what is known once outputs were asked for later, or a graph of calls replayed.
 
-        Whoever could be once, and not again, cannot be.
+        What was seen once stands where it cannot be seen again: no call took longer than that.
         """
         before = self.replayed_ms if graph else self.kept_ms
-        if taken_ms is not None and before is not None:
-            taken_ms = min(taken_ms, before)
-        if graph:
-            return replace(self, replayed_ms=taken_ms)
-        return replace(self, kept_ms=taken_ms)
+        seen_ms = min((ms for ms in (before, taken_ms) if ms is not None), default=None)
+        return replace(self, replayed_ms=seen_ms) if graph else replace(self, kept_ms=seen_ms)
 
 
 @dataclass(frozen=True, slots=True)

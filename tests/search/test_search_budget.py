@@ -111,7 +111,8 @@ def test_wall_time_ends_a_run(land: SimpleNamespace) -> None:
 def test_when_time_is_up_what_runs_is_kept_and_what_waits_is_not_begun(
     land: SimpleNamespace,
 ) -> None:
-    now, running, waiting = 0.0, threading.Event(), list[Future[Verdict]]()
+    now, waiting = 0.0, list[Future[Verdict]]()
+    begun, running = threading.Event(), threading.Event()
 
     class Evaluator(land.Evaluator):  # type: ignore[name-defined, misc]
         def submit(self, kernel: Kernel) -> Future[Verdict]:
@@ -124,6 +125,7 @@ def test_when_time_is_up_what_runs_is_kept_and_what_waits_is_not_begun(
         def judge(self, kernel: Kernel) -> Verdict:
             nonlocal now
             if len(self.judged) == 2:
+                begun.set()
                 running.wait(timeout=30)
             now = 100.0 if len(self.judged) == 2 else now
             verdict: Verdict = super().judge(kernel)
@@ -133,6 +135,7 @@ def test_when_time_is_up_what_runs_is_kept_and_what_waits_is_not_begun(
         def propose(self, request: ProposalRequest) -> Proposal:
             nonlocal now
             if request.number == 2:
+                begun.wait(timeout=30)
                 now = 50.0
                 running.set()
             proposal: Proposal = super().propose(request)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kbexp.worker.examination import Examination
-from kbexp.worker.jumps import FACTOR, FEW, MOST
+from kbexp.worker.jumps import FACTOR, FEW, MOST, UNSEEN
 from kbexp.worker.reference import Reference
 from kbexp.worker.tolerance import passes
 
@@ -167,7 +167,8 @@ def test_steps_of_a_narrow_type_are_no_jumps(kind: str, tmp_path: Path) -> None:
     # Moved by a hair, inputs of 16 bits move by a whole step or not at all.
     answer, inputs = "x.float().logsumexp(1)", f"(torch.randn(512, 1024) * 3).{kind}()"
     (tolerance,) = tried(tmp_path, answer, inputs).tolerances
-    assert tolerance.spare <= FEW
+    # Of 25 that may be forgiven: on a busy machine there is time for one draw.
+    assert tolerance.spare <= FEW + FACTOR * UNSEEN
 
 
 def test_halves_that_fall_to_the_even_side_are_seen(tmp_path: Path) -> None:

@@ -128,6 +128,8 @@ def serve_on_device(folder: str, kind: type[OnDevice] = OnDevice) -> Callable[[A
 
 def pretend_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have torch say, in the judge's process, what it says of a CUDA device of 2 GiB."""
+    with Graph():
+        torch.zeros(1)  # Imports what every process forked from here would have to.
     answers: dict[str, Any] = {
         "mem_get_info": (2**30, 2**31),
         "memory_reserved": 0,

@@ -83,6 +83,9 @@ Look = Callable[..., Bare]
 def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Look]:
     """Looks at a kernel as at one that came out faster than the reference."""
     pretend_device(monkeypatch)
+    for name, few in {"MOST_BARE_CALLS": 8, "TIMES": 3, "MOST_TURNS": 16}.items():
+        monkeypatch.setattr(f"kbexp.worker.scrutiny.{name}", few)
+    settings = quick(max_calls=5, run_timeout_s=60.0)
     reference = Reference(TASK, "cpu", str(tmp_path))
     examined = reference.try_out(new_seed())
     problem = new_problem(reference, examined, 2**28, 3)
@@ -95,12 +98,12 @@ def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Look]:
             ]
             descriptors = [lent[side][end] for end in (0, 1) for side in (0, 1)]
             judgement = Judgement(
-                problem, examined, quick(), "cuda:0", DeviceLending(), descriptors, 0.001
+                problem, examined, settings, "cuda:0", DeviceLending(), descriptors, 0.001
             )
             ends.callback(judgement.close)
             judgement._loading.load(source, TASK)
             sides = judgement._kernel, judgement._baseline
-            scrutiny = Scrutiny(judgement._caller, *sides, quick(), 5, 1.0)
+            scrutiny = Scrutiny(judgement._caller, *sides, settings, 5, 1.0)
             judgement._enter_timing()
             scrutiny.look_at_kernel()
             judgement._enter_timing()

@@ -9,16 +9,17 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from kbexp.worker import runner
+from kbexp.worker.dispatch import dispatching
 from kbexp.worker.leash import END, SIGNALS
 from kbexp.worker.memory import Lending
 
@@ -62,16 +63,19 @@ def _end(near: socket.socket, pid: int) -> None:
         near.sendall(END)
 
 
-class Graph(TorchDispatchMode):
+class Graph:
     """Does again what was done when it was recorded, on the same memory, as a CUDA graph does."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._done: list[tuple[Any, Any, Any, Any]] = []
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = func(*args, **(kwargs or {}))
-        self._done.append((func, args, kwargs or {}, given))
+    def recording(self, pool: object = None) -> AbstractContextManager[Any]:
+        """Return what surrounds the operators to be recorded."""
+        return dispatching(self._record)
+
+    def _record(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        given = func(*args, **kwargs)
+        self._done.append((func, args, kwargs, given))
         return given
 
     def replay(self) -> None:
@@ -101,7 +105,7 @@ class OnDevice(runner.Runner):
     def __init__(self, order: dict[str, Any], lent: list[int], inside: str) -> None:
         cuda: Any = torch.cuda
         cuda.Event, cuda.CUDAGraph, cuda.synchronize = Event, Graph, lambda *_: None
-        cuda.graph, cuda.graph_pool_handle = lambda graph, pool=None: graph, lambda: None
+        cuda.graph, cuda.graph_pool_handle = Graph.recording, lambda: None
         super().__init__(order | {"device": "cpu", "ipc": None}, lent, inside)
         self._flush = torch.empty(2**16, dtype=torch.uint8)
 
@@ -128,8 +132,6 @@ def serve_on_device(folder: str, kind: type[OnDevice] = OnDevice) -> Callable[[A
 
 def pretend_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have torch say, in the judge's process, what it says of a CUDA device of 2 GiB."""
-    with Graph():
-        torch.zeros(1)  # Imports what every process forked from here would have to.
     answers: dict[str, Any] = {
         "mem_get_info": (2**30, 2**31),
         "memory_reserved": 0,

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kbexp.worker.dispatch import dispatching
 from kbexp.worker.tree import output_tensors, unflatten
 
 if TYPE_CHECKING:
     import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
 
     from kbexp.worker.reference import Problem, Reference
 
@@ -100,8 +100,8 @@ def reference_work(reference: Reference, problem: Problem) -> Work | None:
 
 def work_of(call: Callable[[], Any]) -> Work:
     """Call `call` and return the work that it was."""
-    traffic = _new_traffic()
-    with traffic:
+    traffic = _Traffic()
+    with dispatching(traffic.answer):
         outputs = output_tensors(call())
     moved, nonzero = traffic.reads.total()
     written: dict[int, int] = {}
@@ -158,52 +158,42 @@ class _Reads:
         return moved, nonzero
 
 
-def _new_traffic() -> Any:
-    """Return a mode that watches every operator; its class needs torch to be defined."""
+class _Traffic:
+    """What operators have read and made, what they come to, and which have no formula."""
+
+    def __init__(self) -> None:
+        self.reads = _Reads()
+        self.flops = 0
+        self.types: set[str] = set()
+        self.uncounted: dict[str, None] = {}
+
+    def answer(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Call an operator and take in what that was."""
+        answer = func(*args, **kwargs)
+        given, made = _tensors_of((args, kwargs)), _tensors_of(answer)
+        places = {_place(tensor) for tensor in given}
+        changes = bool(func._schema.is_mutable)
+        if made and not changes and all(_place(tensor) in places for tensor in made):
+            return answer  # A view: nothing is read yet.
+        name = str(func._overloadpacket).rpartition(".")[2]
+        formula = _formula(func._overloadpacket, name)
+        if formula is not None:
+            self.flops += formula(*args, **kwargs, out_val=answer)
+            self.types.add(str(given[0].dtype).removeprefix("torch."))
+        elif name not in MOVES:
+            self.uncounted[name] = None
+        for number, tensor in enumerate(given):
+            gathered = number == 0 and name in GATHERS
+            self.reads.read(tensor, _gathered_bytes(name, given, made) if gathered else None)
+        self.reads.make(made)
+        return answer
+
+
+def _tensors_of(tree: Any) -> list[torch.Tensor]:
     import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
 
-    def tensors_of(tree: Any) -> list[torch.Tensor]:
-        return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
-
-    class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __init__(self) -> None:
-            super().__init__()  # type: ignore[no-untyped-call]
-            self.reads = _Reads()
-            self.flops = 0
-            self.types: set[str] = set()
-            self.uncounted: dict[str, None] = {}
-
-        @classmethod
-        def _should_skip_dynamo(cls) -> bool:
-            """Keep torch from importing its compiler at the first operator: a second or two."""
-            return False
-
-        def __torch_dispatch__(
-            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-        ) -> Any:
-            answer = func(*args, **(kwargs or {}))
-            given, made = tensors_of((args, kwargs or {})), tensors_of(answer)
-            places = {_place(tensor) for tensor in given}
-            changes = bool(func._schema.is_mutable)
-            if made and not changes and all(_place(tensor) in places for tensor in made):
-                return answer  # A view: nothing is read yet.
-            name = str(func._overloadpacket).rpartition(".")[2]
-            formula = _formula(func._overloadpacket, name)
-            if formula is not None:
-                self.flops += formula(*args, **(kwargs or {}), out_val=answer)
-                self.types.add(str(given[0].dtype).removeprefix("torch."))
-            elif name not in MOVES:
-                self.uncounted[name] = None
-            for number, tensor in enumerate(given):
-                gathered = number == 0 and name in GATHERS
-                self.reads.read(tensor, _gathered_bytes(name, given, made) if gathered else None)
-            self.reads.make(made)
-            return answer
-
-    mode: TorchDispatchMode = Traffic()
-    return mode
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
 def _formula(packet: Any, name: str) -> Callable[..., int] | None:

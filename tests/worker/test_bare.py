@@ -27,13 +27,13 @@ LONE = Look(1, 1, ZERO, None, ZERO)
 """One that shows nothing."""
 
 
-def bare(usual: Agreement, judged_ms: float, beside: float = 0.4, **more: float) -> Agreement:
+def bare(usual: Agreement, judged_ms: float, **more: float) -> Agreement:
     """What the clocks say of a kernel whose calls took so long without flushes, at least.
 
     The reference takes 0.3 ms, with 0.1 ms around it.
     """
     kernel = Seen(judged_ms, more.get("kept"), more.get("replayed"))
-    reference = None if "replayed" in more else Seen(beside, 0.38 if "kept" in more else None)
+    reference = None if "replayed" in more else Seen(0.4, 0.38 if "kept" in more else None)
     nothing = Seen(0.1, 0.08 if "kept" in more else None, 0.05 if "replayed" in more else None)
     look = Look(25, 25, kernel, reference, nothing)
     return compare_bare(usual, Bare(look, LONE, 0.3, COPY_MS))

@@ -169,12 +169,10 @@ class Bare:
             for side, seen in sides.items():
                 if seen is None:
                     continue
-                if seen.in_blocks_ms is not None:
-                    figures[f"{size}bare_{side}ms"] = seen.in_blocks_ms
-                if seen.kept_ms is not None:
-                    figures[f"{size}kept_{side}ms"] = seen.kept_ms
-                if seen.replayed_ms is not None:
-                    figures[f"{size}replayed_{side}ms"] = seen.replayed_ms
+                ways = ("bare", seen.in_blocks_ms), ("kept", seen.kept_ms)
+                for way, ms in (*ways, ("replayed", seen.replayed_ms)):
+                    if ms is not None:
+                        figures[f"{size}{way}_{side}ms"] = ms
         return figures
 
     @property

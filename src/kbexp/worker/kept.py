@@ -121,14 +121,14 @@ class Calls(ABC):
         given = {slot: standing(self.feed.arena, place) for slot, place in places.items()}
         self.lending.settle()
         self.side.hold()
-        right = True
-        if self.answers is not None:
-            for slot, tensors in given.items():
-                expected = self.answers.expected(self.feed.content(slot))
-                right = right and not self.answers.differences(tensors, expected)
-            if right:
-                for glance in glances:
-                    hold_to(glance, self.side)
+        answers, right = self.answers, True
+        if answers is not None:
+            right = not any(
+                answers.differences(tensors, answers.expected(self.feed.content(slot)))
+                for slot, tensors in given.items()
+            )
+            for glance in glances if right else ():
+                hold_to(glance, self.side)
         self.feed.forget()
         return right
 

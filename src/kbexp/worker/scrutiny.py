@@ -241,13 +241,10 @@ class Scrutiny:
         """Have outputs asked for later, each in a slot of its own, or calls recorded."""
         if way.alone and not (graph and self.caller.on_device):
             return  # Outputs of one call are not asked for later.
-        self._enter(side)
+        side.enter(Phase.TIMING, min(KEPT_LIMIT_S, self.settings.run_timeout_s))
         ask = self.caller.turn_ms if way.alone else self.caller.kept_ms
         taken_ms = ask(side, way.later_calls, graph, way.times)
         way.seen[side] = way.seen[side].then(taken_ms, graph)
-
-    def _enter(self, side: Side) -> None:
-        side.enter(Phase.TIMING, min(KEPT_LIMIT_S, self.settings.run_timeout_s))
 
 
 def _within(number: float, least: int, most: int) -> int:

@@ -66,10 +66,9 @@ class Launcher:
                 lambda: (container.killed or container.stopping) or None, delay_s
             )
         if container.killed or container.stopping:
-            container.exit_code = 0
+            container.end(0)
         else:
             await self._live(container)
-        container.ended_at = time.time()
         ended(container)
 
     async def _live(self, container: Container) -> None:
@@ -83,6 +82,8 @@ class Launcher:
         server = Listener(service)
         listen(server, RecvRequest, service.guard)
         await server.start(path=str(folder / "socket"))
+        # What makes it ready here is no part of its life, as capacity that is waited for is none.
+        container.started_at = time.time()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", str(CELL), str(folder)),
             *(str(self.python), "-m", "modal._container_entrypoint"),
@@ -100,7 +101,7 @@ class Launcher:
         assert process.stdout is not None
         async for line in process.stdout:
             self.world.log(container, line.decode(errors="replace"))
-        container.exit_code = await process.wait()
+        container.end(await process.wait())
         await server.hang_up()
         shutil.rmtree(folder, ignore_errors=True)
 

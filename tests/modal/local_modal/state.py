@@ -173,6 +173,10 @@ class Container:
     def live(self) -> bool:
         return self.exit_code is None
 
+    def end(self, exit_code: int) -> None:
+        """It is gone, whatever of it is still to be tidied up."""
+        self.exit_code, self.ended_at = exit_code, time.time()
+
     @property
     def pid(self) -> int:
         """The entry point's process; 0 while it does not exist yet."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -154,8 +156,24 @@ class Finished:
 
 @pytest.fixture(scope="session")
 def sweep(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Finished:
-    """A sweep of two runs as a person starts it: the model's key is refused in the first."""
-    folder = tmp_path_factory.mktemp("sweep")
+    """A sweep of two runs as a person starts it: the model's key is refused in the first.
+
+    It takes long enough for all processes that run tests to share one.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, ended = shared / "sweep", shared / "sweep.json"
+    with (shared / "sweep.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not ended.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # The process that began it may have died.
+            folder.mkdir()
+            ended.write_text(json.dumps(swept(folder, repository)))
+        return Finished(folder, **json.loads(ended.read_text()))
+
+
+def swept(folder: Path, repository: Path) -> dict[str, Any]:
     with serving() as server:
         arguments = [
             *SMALL, *server.settings(), "logger=mlflow", "seed=7", "confirm.kernels=2",
@@ -170,7 +188,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Finishe
             timeout=240,
             check=False,
         )
-    return Finished(folder, done.returncode, done.stdout, done.stderr)
+    return {"returncode": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from kbexp.worker import wire
-from kbexp.worker.leash import Grip, Leash, await_stopped, obey
+from kbexp.worker.leash import Grip, Leash, obey
+from kbexp.worker.rest import await_stopped
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from dataclasses import dataclass
@@ -55,7 +56,8 @@ class InTurn:
     With `alone` the inputs of a call are there only when the call before it is over: whoever finds
     those of many calls could work on all of them together. With `late` what is handed over depends
     on what stands in the inputs after the call, which are then left as they are; it has the answers
-    to what stood there before.
+    to what stood there before. With `trap` a process that runs on after its report is known to
+    have slipped what should have stopped it.
     """
 
     side: Side
@@ -64,6 +66,7 @@ class InTurn:
     chance: random.Random
     alone: bool
     late: Answers | None
+    trap: bool
 
     def call(
         self, slots: list[int], chosen: set[int]
@@ -84,11 +87,12 @@ class InTurn:
                 feed.prepared([slot])()
             side.let_go()
             write = feed.prepared([slot])
-            begun = time.perf_counter_ns()
-            write()
-            side.tell({"call": slot})
-            times = side.expect(Kind.CALLED, 1, self.examined.layout.outputs).times_ns
-            judged_ns.append(time.perf_counter_ns() - begun)
+            with side.trapped() if slot in chosen else contextlib.nullcontext():
+                begun = time.perf_counter_ns()
+                write()
+                side.tell({"call": slot})
+                times = side.expect(Kind.CALLED, 1, self.examined.layout.outputs).times_ns
+                judged_ns.append(time.perf_counter_ns() - begun)
             block += Block(list(times), judged_ns[-1])
             if slot in chosen:
                 self._take(slot, longest_mean(judged_ns))
@@ -103,9 +107,10 @@ class InTurn:
         side = self.side
         # What stood there is overwritten only now, when the runner knows anyway that this output
         # is looked at, and while nothing of it can run. So are some elements of the inputs: work
-        # that is done only now goes wrong. What keeps it from being held may be that work.
+        # that is done only now goes wrong. What keeps it from being held may be that work, and so
+        # is what runs although its report has stopped it.
         begun = time.perf_counter_ns()
-        side.hold()
+        ran_on = side.hold_trapped() and self.trap
         held_ns = time.perf_counter_ns() - begun
         if side.phase is Phase.TIMING:
             if self.late is not None:
@@ -122,7 +127,8 @@ class InTurn:
         side.hold()
         if side.phase is Phase.TIMING:
             longest_ns = max(held_ns, time.perf_counter_ns() - copied)
-            given_ns = copied - begun + max(0, longest_ns - HOLD_NS)
+            late_ns = max(held_ns if ran_on else 0, longest_ns - HOLD_NS)
+            given_ns = copied - begun + late_ns
             side.clock.hand(judged_ns / 1e6, given_ns / 1e6)
 
 

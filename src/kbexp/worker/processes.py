@@ -128,9 +128,11 @@ class Zygote:
         # For what becomes of it, for its leash and for its role.
         pairs = [socket.socketpair() for _ in range(3)]
         message = {**order, "role": role, "walls": walls.to_record()}
+        # And our end of the channel, for a trap to be prepared on it.
+        lent = [theirs.fileno() for _, theirs in pairs] + [pairs[-1][0].fileno()]
         try:
             with self._lock:
-                wire.send(self._control, message, [theirs.fileno() for _, theirs in pairs])
+                wire.send(self._control, message, lent)
         finally:
             for _, theirs in pairs:
                 theirs.close()

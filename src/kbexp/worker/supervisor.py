@@ -25,6 +25,7 @@ from kbexp.worker import sandbox, syscalls, wire
 from kbexp.worker.leash import Grip, obey
 from kbexp.worker.report import clean
 from kbexp.worker.sandbox import Walls
+from kbexp.worker.trap import prepare_trap
 
 Role = Callable[[dict[str, Any], list[int]], None]
 
@@ -38,12 +39,12 @@ REAP_S = 0.2
 def supervise(
     walls: Walls, base_env: dict[str, str], role: Role, order: dict[str, Any], fds: list[int]
 ) -> NoReturn:
-    """Run `role(order, fds[2:])` behind `walls`, tell its end to the socket `fds[0]`, and exit.
+    """Run `role(order, [fds[2]])` behind `walls`, tell its end to the socket `fds[0]`, and exit.
 
-    `fds[1]` is the near end of its leash.
+    `fds[1]` is the near end of its leash, `fds[3]` the far end of the channel `fds[2]`.
     """
-    status, leash = (socket.socket(fileno=fd) for fd in fds[:2])
-    fds = fds[2:]
+    status, leash, far = (socket.socket(fileno=fds[number]) for number in (0, 1, 3))
+    fds = fds[2:3]
     try:
         os.setsid()
         syscalls.die_with_parent()
@@ -58,6 +59,9 @@ def supervise(
         child = os.fork()
         if child == 0:
             _become(walls, base_env, role, order, fds, write_end)
+        # Its process group is named for it, as soon as there is one.
+        prepare_trap(far, child)
+        far.close()
         os.close(write_end)
         for fd in fds:
             os.close(fd)

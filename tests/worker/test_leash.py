@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from kbexp.worker import wire
-from kbexp.worker.leash import Grip, Leash, obey
-from kbexp.worker.rest import await_stopped
+from kbexp.worker.leash import Grip, Leash, await_stopped, obey
 
 
 @pytest.fixture

@@ -11,11 +11,15 @@ import pytest
 from kbexp.worker.seccomp import program
 
 ALLOWED = 0x7FFF0000
+PRETENDED = -1
 MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 
 def answer(machine: str, number: int, *arguments: int, architecture: int | None = None) -> int:
-    """Return the error number that a call gets, 0 where it is allowed."""
+    """Return the error number that a call gets, 0 where it is allowed.
+
+    `PRETENDED` where it is not made, and gets none all the same.
+    """
     code = program(machine)
     steps = [struct.unpack_from("=HBBI", code, at) for at in range(0, len(code), 8)]
     padded = (*arguments, 0, 0, 0, 0, 0, 0)[:6]
@@ -25,7 +29,7 @@ def answer(machine: str, number: int, *arguments: int, architecture: int | None 
         kind, yes, no, operand = steps[at]
         at += 1
         if kind == 0x06:
-            return 0 if operand == ALLOWED else operand & 0xFFFF
+            return 0 if operand == ALLOWED else operand & 0xFFFF or PRETENDED
         if kind == 0x20:
             (value,) = struct.unpack_from("=I", data, operand)
         elif kind == 0x54:
@@ -66,6 +70,14 @@ CALLS = [
     ("socket", (41, 198), (40, 1), errno.EAFNOSUPPORT),
     ("socket", (41, 198), (38, 5), errno.EAFNOSUPPORT),
     ("socket", (41, 198), (1 << 32 | 40, 1), errno.EAFNOSUPPORT),
+    ("setsid", (112, 157), (), PRETENDED),
+    ("setpgid", (109, 154), (0, 0), PRETENDED),
+    ("getpgid", (121, 155), (0,), 0),
+    ("sched_setscheduler", (144, 119), (0, 5), PRETENDED),
+    ("sched_setattr", (314, 274), (0,), PRETENDED),
+    ("sched_setparam", (142, 118), (0,), PRETENDED),
+    ("setpriority", (141, 140), (0, 0, 5), PRETENDED),
+    ("sched_setaffinity", (203, 122), (0,), 0),
     ("socketpair", (53, 199), (1, 1), 0),
 ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Who reports stops in that very call; who slips through is seen to run."""
+"""Who reports stops in that very call."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from kernels import quick
 
 from kbexp.worker import wire
-from kbexp.worker.leash import Grip, Leash
+from kbexp.worker.leash import Leash
 from kbexp.worker.nursery import Nursery, end_all
-from kbexp.worker.rest import running
-from kbexp.worker.trap import AT_REST, RUNS, Lookout, prepare_trap, set_trap
+from kbexp.worker.trap import prepare_trap, set_trap
 
 
 @contextlib.contextmanager
@@ -44,6 +44,12 @@ def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.001)
+
+
+def stopped(process: int) -> bool:
+    """Return whether all threads of a process have stopped."""
+    stats = Path(f"/proc/{process}/task").glob("*/stat")
+    return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 def number(shared: mmap.mmap) -> int:
@@ -72,7 +78,7 @@ def test_a_report_stops_all_threads_before_it_has_been_made() -> None:
             # Who sleeps in recv is sent no signal; who waits with a limit does so in poll.
             ours.settimeout(60)
             assert ours.recv(1) == b"!"
-            wait_for(lambda: not running([child]))
+            wait_for(lambda: stopped(child))
             assert number(reports) == 2 * round_
             counted = number(counts)
             time.sleep(0.005)
@@ -86,68 +92,7 @@ def test_a_report_stops_all_threads_before_it_has_been_made() -> None:
             wait_for(lambda before=counted: number(counts) > before)
 
 
-def test_what_works_and_then_waits_has_run() -> None:
-    ours, theirs = socket.socketpair()
-
-    def serve() -> None:
-        while theirs.recv(1):
-            until = time.thread_time() + 0.02
-            while time.thread_time() < until:
-                pass
-            theirs.sendall(b"!")
-
-    def waits() -> bool:
-        return running([child]) == {(child, child): b"S"}
-
-    with forked(serve) as child:
-        lookout = Lookout(lambda: [child])
-        wait_for(waits)
-        lookout.look()
-        for _ in range(3):
-            assert lookout.look() != RUNS
-            ours.sendall(b"?")
-            assert ours.recv(1) == b"!"
-            wait_for(waits)
-            assert lookout.look() == RUNS
-        os.kill(child, signal.SIGSTOP)
-        wait_for(lambda: not running([child]))
-        assert lookout.look() == AT_REST
-
-
-def test_what_is_in_no_group_of_the_trap_runs() -> None:
-    def serve() -> None:
-        while True:
-            pass
-
-    with forked(serve) as child:
-        near, far = socket.socketpair()
-        grip = Grip(far, lambda signal_: os.kill(child, signal_), lambda stop: None)
-        grip._lookout = Lookout(lambda: [child])
-        ended = threading.Event()
-
-        def attend() -> None:
-            while not ended.is_set():
-                grip.attend(0.05)
-
-        thread = threading.Thread(target=attend)
-        thread.start()
-        leash = Leash(near)
-        assert leash.hold_trapped() == RUNS
-        wait_for(lambda: not running([child]))
-        leash.let_go()
-        wait_for(lambda: running([child]))
-        # All of it has stopped already, as a trap would have it.
-        os.kill(child, signal.SIGSTOP)
-        wait_for(lambda: not running([child]))
-        assert leash.hold_trapped() == AT_REST
-        ended.set()
-        thread.join(60)
-        assert not thread.is_alive()
-        near.close()
-        far.close()
-
-
-@pytest.mark.parametrize("level", ["namespaces", "user_namespaces"])
+@pytest.mark.parametrize("level", ["namespaces", "user_namespaces", "process"])
 def test_a_runner_behind_walls_runs_into_it(level: str) -> None:
     nursery = Nursery("cpu", quick(isolation="process"), {})
     try:
@@ -155,14 +100,15 @@ def test_a_runner_behind_walls_runs_into_it(level: str) -> None:
         child = nursery.spawn("runner", quick(), level=level)
         leash = Leash(child.leash)
         set_trap(child.channel, True)
-        # It knows no such order, and says so.
+        # It knows no such order, says so, and would end.
         wire.send(child.channel, {})
         seen = select.select([child.channel], [], [], 60)[0]
-        said = bool(seen) and bool(child.channel.recv(2**16))
-        if not said:
+        if not seen or not child.channel.recv(2**16):
             pytest.skip(f"{level} cannot be had here: {child.wait(60).log}")
-        wait_for(lambda: leash.hold_trapped() == AT_REST)
+        with pytest.raises(wire.TooLate):
+            child.wait(1)
         set_trap(child.channel, False)
+        leash.hold()
         leash.let_go()
         assert child.wait(60).exit == 0
         end_all([child])

@@ -270,15 +270,7 @@ class Caller:
         glance = self._glance(side, slots)
         if self._device == "cpu":
             late = self._answers if self.late and side is self._kernel else None
-            turns = InTurn(
-                side,
-                self._feed(side),
-                self._examined,
-                self._random,
-                alone,
-                late,
-                trap=self._baseline.caught,
-            )
+            turns = InTurn(side, self._feed(side), self._examined, self._random, alone, late)
             # The reference's outputs too, though nobody asks: what a copy does to caches befalls
             # both.
             block, given = turns.call(slots, chosen)

@@ -56,8 +56,7 @@ class InTurn:
     With `alone` the inputs of a call are there only when the call before it is over: whoever finds
     those of many calls could work on all of them together. With `late` what is handed over depends
     on what stands in the inputs after the call, which are then left as they are; it has the answers
-    to what stood there before. With `trap` a process that runs on after its report is known to
-    have slipped what should have stopped it.
+    to what stood there before.
     """
 
     side: Side
@@ -66,7 +65,6 @@ class InTurn:
     chance: random.Random
     alone: bool
     late: Answers | None
-    trap: bool
 
     def call(
         self, slots: list[int], chosen: set[int]
@@ -107,10 +105,9 @@ class InTurn:
         side = self.side
         # What stood there is overwritten only now, when the runner knows anyway that this output
         # is looked at, and while nothing of it can run. So are some elements of the inputs: work
-        # that is done only now goes wrong. What keeps it from being held may be that work, and so
-        # is what runs although its report has stopped it.
+        # that is done only now goes wrong. What keeps it from being held may be that work.
         begun = time.perf_counter_ns()
-        ran_on = side.hold_trapped() and self.trap
+        side.hold()
         held_ns = time.perf_counter_ns() - begun
         if side.phase is Phase.TIMING:
             if self.late is not None:
@@ -127,8 +124,7 @@ class InTurn:
         side.hold()
         if side.phase is Phase.TIMING:
             longest_ns = max(held_ns, time.perf_counter_ns() - copied)
-            late_ns = max(held_ns if ran_on else 0, longest_ns - HOLD_NS)
-            given_ns = copied - begun + late_ns
+            given_ns = copied - begun + max(0, longest_ns - HOLD_NS)
             side.clock.hand(judged_ns / 1e6, given_ns / 1e6)
 
 

@@ -18,7 +18,7 @@ from kbexp.worker.leash import Leash
 from kbexp.worker.memory import Lending
 from kbexp.worker.outcome import Outcome, Stop
 from kbexp.worker.report import Kind, Leaf, Report, read_report
-from kbexp.worker.trap import AT_REST, RUNS, set_trap
+from kbexp.worker.trap import set_trap
 
 EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt|Warning|Unsupported)\b")
 
@@ -40,7 +40,6 @@ class Side:
         self.clock = Clock()
         self.arena: Arena | None = None
         self.phase = Phase.LOAD
-        self.caught = False
         self._channel = channel
         self._leash = Leash(leash)
         self._untrusted = blamed
@@ -89,25 +88,12 @@ class Side:
 
     @contextlib.contextmanager
     def trapped(self) -> Iterator[None]:
-        """Surround a call that is to stop them all as soon as it is reported."""
+        """Surround a call that is to stop all of its processes as soon as it is reported."""
         set_trap(self._channel, True)
         try:
             yield
         finally:
             set_trap(self._channel, False)
-
-    def hold_trapped(self) -> bool:
-        """Stop all of its processes; return whether something ran on after what was reported.
-
-        Whether a trap works here is known from a side that is not blamed: it has `caught` it once
-        all of it was at rest before it was stopped.
-        """
-        try:
-            seen = self._leash.hold_trapped()
-        except (wire.Closed, wire.TooLate):
-            raise self._died() from None
-        self.caught |= seen == AT_REST
-        return seen == RUNS
 
     def let_go(self) -> None:
         """Have its processes run."""

@@ -22,8 +22,9 @@ F_SETSIG = 10
 def prepare_trap(channel: socket.socket, group: int) -> None:
     """Have a trap that is set on this end of a channel stop a process group, where that can be."""
     with contextlib.suppress(OSError):
-        fcntl.fcntl(channel, fcntl.F_SETOWN, -group)
+        # In this order: without a signal of its own it would be SIGIO, which ends a process.
         fcntl.fcntl(channel, F_SETSIG, signal.SIGSTOP)
+        fcntl.fcntl(channel, fcntl.F_SETOWN, -group)
 
 
 def set_trap(channel: socket.socket, there: bool) -> None:

@@ -8,6 +8,8 @@ import os
 import select
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -54,6 +56,13 @@ def stopped(process: int) -> bool:
 
 def number(shared: mmap.mmap) -> int:
     return int.from_bytes(shared[:8], "little")
+
+
+def test_it_works_on_linux() -> None:
+    # In a process that has no other thread.
+    code = "from kbexp.worker.trap import traps_work; print(traps_work())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
 
 
 def test_a_report_stops_all_threads_before_it_has_been_made() -> None:

@@ -14,6 +14,7 @@ from kbexp.worker.machine import environment, global_state
 from kbexp.worker.memory import Lending, trial_room
 from kbexp.worker.problems import Ahead, new_problem, new_seed
 from kbexp.worker.reference import BadTask, Reference
+from kbexp.worker.trap import traps_work
 from kbexp.worker.work import reference_work
 
 
@@ -25,6 +26,7 @@ def main(order: dict[str, Any], fds: list[int]) -> None:
     """
     channel = socket.socket(fileno=fds[0])
     state = global_state()  # Before the task, whose module might change it.
+    traps_work()  # Before there are other threads.
     try:
         reference = Reference(order["source"], order["device"], order["inside"])
         examined = reference.try_out(new_seed())

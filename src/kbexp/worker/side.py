@@ -18,7 +18,7 @@ from kbexp.worker.leash import Leash
 from kbexp.worker.memory import Lending
 from kbexp.worker.outcome import Outcome, Stop
 from kbexp.worker.report import Kind, Leaf, Report, read_report
-from kbexp.worker.trap import set_trap
+from kbexp.worker.trap import set_trap, traps_work
 
 EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt|Warning|Unsupported)\b")
 
@@ -89,7 +89,7 @@ class Side:
     @contextlib.contextmanager
     def trapped(self) -> Iterator[None]:
         """Surround a call that is to stop all of its processes as soon as it is reported."""
-        set_trap(self._channel, True)
+        set_trap(self._channel, traps_work())
         try:
             yield
         finally:

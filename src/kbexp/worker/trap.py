@@ -11,12 +11,43 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import signal
 import socket
 
 F_SETSIG = 10
 """fcntl(2); Python has no name for it."""
+
+
+@functools.cache
+def traps_work() -> bool:
+    """Return whether what comes to a socket sends a signal here, and nothing else does.
+
+    On Linux; where another system stands in for it (gVisor), what is taken from a socket sends one,
+    too, and would stop a runner before its call. To be asked first while this process has no other
+    thread, which could take the signal.
+    """
+    near, far = socket.socketpair()
+    # One that does nothing to who does not wait for it.
+    number = signal.SIGURG
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        fcntl.fcntl(near, F_SETSIG, number)
+        fcntl.fcntl(near, fcntl.F_SETOWN, os.getpid())
+        set_trap(near, True)
+        near.sendall(b"?")
+        far.recv(1)
+        taken = signal.sigtimedwait({number}, 0)
+        far.sendall(b"!")
+        came = signal.sigtimedwait({number}, 0)
+    except OSError:
+        return False
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        near.close()
+        far.close()
+    return taken is None and came is not None
 
 
 def prepare_trap(channel: socket.socket, group: int) -> None:

@@ -116,8 +116,9 @@ class InTurn:
             elif not self.examined.aliases:
                 self.feed.spoil(slot)
         self.feed.arena.poison(slot, POISONED_SHARE, self.chance.random())
-        side.let_go()
+        # From when it may run on: what is left of its work needs no word to begin with.
         begun = time.perf_counter_ns()
+        side.let_go()
         side.tell({"give": slot})
         side.clock.strided |= side.expect(Kind.COPIED).strided
         copied = time.perf_counter_ns()

@@ -83,10 +83,11 @@ class InTurn:
             if held:
                 side.hold()
                 feed.prepared([slot])()
-            side.let_go()
             write = feed.prepared([slot])
             with side.trapped() if slot in chosen else contextlib.nullcontext():
+                # From when it may run on: who was held finds inputs and need not be told of them.
                 begun = time.perf_counter_ns()
+                side.let_go()
                 write()
                 side.tell({"call": slot})
                 times = side.expect(Kind.CALLED, 1, self.examined.layout.outputs).times_ns

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import wait_for
 
 from kbexp.search.inflight import POLL_S
 
@@ -142,10 +143,3 @@ def send_late(process: Any, number: int) -> None:
     ctypes.CDLL(None, use_errno=True).tgkill(process.pid, process.pid, number)
     time.sleep(2 * POLL_S)
     process.send_signal(signal.SIGCONT)
-
-
-def wait_for(condition: Callable[[], object], timeout_s: float = 90) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

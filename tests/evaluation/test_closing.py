@@ -5,27 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from kernels import KERNEL, quick
+from waiting import wait_for
 
 from kbexp.config import GpuConfig
 from kbexp.evaluation import local, open_evaluator, process
 from kbexp.evaluation.local import LocalEvaluator
 from kbexp.kernel import Kernel
 from kbexp.task import Task
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def opened(tmp_path: Path) -> LocalEvaluator:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import stopped
 
 from kbexp.worker import wire
 from kbexp.worker.leash import Grip, Leash, await_stopped, obey
@@ -159,8 +160,7 @@ def test_a_system_call_that_no_signal_stops_is_waited_for() -> None:
 
     try:
         await_stopped(lambda: None, processes)
-        state = Path(f"/proc/{child}/stat").read_text(encoding="utf-8")
-        assert state.rpartition(")")[2].split()[0] == "T"
+        assert stopped(child)
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -187,8 +187,7 @@ def test_what_wakes_while_another_is_waited_for_stops_again(
     os.kill(child, signal.SIGSTOP)
     deadline = time.monotonic() + 20
     await_stopped(lambda: os.kill(child, signal.SIGSTOP), processes)
-    state = Path(f"/proc/{child}/stat").read_text(encoding="utf-8")
-    assert state.rpartition(")")[2].split()[0] == "T"
+    assert stopped(child)
     os.kill(child, signal.SIGCONT)
 
 

@@ -13,10 +13,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from kernels import quick
+from waiting import stopped, wait_for
 
 from kbexp.worker import wire
 from kbexp.worker.leash import Leash
@@ -39,19 +39,6 @@ def forked(serve: Callable[[], None]) -> Iterator[int]:
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-
-
-def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
-def stopped(process: int) -> bool:
-    """Return whether all threads of a process have stopped."""
-    stats = Path(f"/proc/{process}/task").glob("*/stat")
-    return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 def number(shared: mmap.mmap) -> int:

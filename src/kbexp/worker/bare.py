@@ -88,20 +88,28 @@ class Look:
         kept = all(seen is not None and seen.kept_ms is not None for seen in both)
         return kept or self.in_graph
 
-    def open_ms(self, reference_ms: float) -> float:
-        """Return what clocks may be off by, for each call.
+    @property
+    def at_once(self) -> int:
+        """Of how many calls the figure is that counts."""
+        return self.later_calls if self.asked_later else self.calls
+
+    @property
+    def off_ms(self) -> float:
+        """What clocks may be off by, for each call."""
+        return min(BLOCK_MS / self.at_once, MOST_OPEN_MS) if self.at_once > 1 else LONE_MS
+
+    def sure_ms(self, beyond_ms: float, reference_ms: float) -> float:
+        """Return by how much a call surely takes longer than reported, if it seems to by that.
 
         One that is made alone, and cannot be recorded, may need its host as the reference does;
         without CUDA IPC nobody knows what that needs.
         """
-        calls = self.later_calls if self.asked_later else self.calls
-        if calls > 1:
-            return min(BLOCK_MS / calls, MOST_OPEN_MS)
-        if self.in_graph:
-            return LONE_MS
-        if self.nothing is None:
-            return LONE_MS + HOST_MS
-        return LONE_MS + min(self.host_ms(reference_ms), HOST_MS)
+        if self.at_once > 1 or self.in_graph:
+            return beyond_ms - self.off_ms
+        host_ms = HOST_MS
+        if self.nothing is not None:
+            host_ms = min(self.host_ms(reference_ms), HOST_MS)
+        return beyond_ms - self.off_ms - host_ms
 
     def slower(self, reference_ms: float) -> float:
         """Return by which share a call takes longer in a graph than behind a flush, at least.
@@ -112,7 +120,7 @@ class Look:
         if not self.in_graph or self.reference is None or self.reference.replayed_ms is None:
             return 0.0
         longer_ms = self._least_ms(self.reference) - self._around_ms(reference_ms) - reference_ms
-        return min(max(0.0, longer_ms - self.open_ms(reference_ms)) / reference_ms, MOST_SLOWER)
+        return min(max(0.0, longer_ms - self.off_ms) / reference_ms, MOST_SLOWER)
 
     def bound_ms(self, reference_ms: float) -> float:
         """Return the most that a call of the kernel can take, where the reference takes that."""
@@ -197,7 +205,9 @@ def compare_bare(usual: Agreement, bare: Bare) -> Agreement:
     Work that was done while the cache was flushed, or in its place, comes to light; and where a
     call is made alone, work that is done for many calls at once.
 
-    What a call takes so is charged, but for what its clock may be off by, and no more is: within a
+    What a call takes so is charged where it is more than its clock may be off by: what is beyond
+    that, twice, until all of it is. So what clocks of honest kernels are off by counts for little,
+    and of a call that surely took longer nothing is left open. No more is charged: within a
     process the usual clocks may disagree for certain, in every block, of an honest kernel too. In
     a graph the host needs nothing. A kernel that cannot be recorded is charged what its host needs,
     since whoever calls it waits for that; it may be `HOST_MS` less, and as much less as the
@@ -210,9 +220,10 @@ def compare_bare(usual: Agreement, bare: Bare) -> Agreement:
     beyond_ms = [look.bound_ms(bare.reference_ms) - usual.reported_ms for look in looks]
     charged, low = [0.0], [0.0]
     for look, ms in zip(looks, beyond_ms, strict=True):
-        charged.append(ms - look.open_ms(bare.reference_ms))
+        sure_ms = look.sure_ms(ms, bare.reference_ms)
+        charged.append(sure_ms + min(max(0.0, sure_ms), look.off_ms))
         host_ms = 0.0 if look.in_graph else HOST_MS + look.host_ms(bare.reference_ms)
-        low.append(min(charged[-1], ms - host_ms))
+        low.append(min(sure_ms, ms - host_ms))
     charged_ms, low_ms = max(charged), max(low)
     if not bare.on_device and usual.unreported.value > charged_ms:
         return usual

@@ -10,7 +10,7 @@ from kbexp.worker.bare import (
     BLOCK_MS,
     HOST_MS,
     LONE_MS,
-    MOST_OPEN_MS,
+    MOST_OFF_MS,
     MOST_SLOWER,
     Bare,
     Look,
@@ -97,7 +97,7 @@ def test_where_a_device_has_room_for_few_slots_no_whole_call_is_left_open(kind: 
     look = Look(2, 2, seen, seen, nothing)
     charged = compare_bare(Agreement(0.02), Bare(look, LONE, 0.2)).charged
     assert charged.value == pytest.approx(0.18)
-    assert charged.low == pytest.approx(0.18 - (MOST_OPEN_MS if kind == "replayed" else HOST_MS))
+    assert charged.low == pytest.approx(0.18 - (MOST_OFF_MS if kind == "replayed" else HOST_MS))
 
 
 def test_without_cuda_ipc_what_the_usual_clocks_show_is_charged_too() -> None:

@@ -22,16 +22,16 @@ honest kernels took up to that. And the most that is left open of a call made al
 BLOCK_MS = 0.45
 """What a block without flushes may seem to take beyond its calls' figures, of 25 calls 0.018 ms
 each. Honest calls in a graph seemed to take up to 0.02 ms more than they report on H100s with slow
-hosts. What is then left over is too little to be charged."""
+hosts."""
 
-MOST_OPEN_MS = 0.03
-"""What of that is left open of a call at most, where slots are so large that a block has few calls.
+MOST_OFF_MS = 0.03
+"""The most of that for a call, where slots are so large that a block has few calls.
 Honest ones seemed to take up to 0.029 ms more in graphs of 4 to 23 calls."""
 
 LONE_MS = 0.03
-"""What is left open of a call that is made alone, beyond what its host needs where it cannot be
-recorded. In graphs, honest kernels seemed to take 0.025 ms more than they report at most (41
-evaluations on an H200)."""
+"""What a call that is made alone may seem to take beyond its figure, besides what its host needs
+where it cannot be recorded. In graphs, honest kernels seemed to take 0.025 ms more than they report
+at most (41 evaluations on an H200), and 0.039 ms once in 26 on one with a slow host."""
 
 MOST_SLOWER = 0.25
 """The most by which calls in a graph may be slower for want of power."""
@@ -96,7 +96,7 @@ class Look:
     @property
     def off_ms(self) -> float:
         """What clocks may be off by, for each call."""
-        return min(BLOCK_MS / self.at_once, MOST_OPEN_MS) if self.at_once > 1 else LONE_MS
+        return min(BLOCK_MS / self.at_once, MOST_OFF_MS) if self.at_once > 1 else LONE_MS
 
     def sure_ms(self, beyond_ms: float, reference_ms: float) -> float:
         """Return by how much a call surely takes longer than reported, if it seems to by that.
